@@ -1,0 +1,99 @@
+//! A batch as an Arrow table that shares its memory.
+#![forbid(unsafe_code)]
+
+use arrow::array::{ArrayData, ArrayRef, RecordBatch, RecordBatchOptions, make_array};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
+use arrow::datatypes::{DataType, Field, SchemaRef};
+
+use super::Batch;
+use crate::error::{Error, ErrorKind, Result};
+use crate::layout::{ColumnKind, Place};
+
+impl Batch {
+    /// The columns as Arrow fields.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.plan.schema
+    }
+
+    /// The batch as an Arrow table; padding is left out.
+    ///
+    /// Values are shared, not copied, but for truth values, which Arrow packs into bits. The slot's memory goes back to
+    /// its loader only when every array made here is dropped as well.
+    ///
+    /// # Errors
+    ///
+    /// `Internal` if Arrow refuses an array, which would be a bug here.
+    pub fn record_batch(&self) -> Result<RecordBatch> {
+        let arrays =
+            (0..self.plan.columns.len()).map(|number| self.array(number)).collect::<Result<Vec<_>>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(self.num_rows));
+        RecordBatch::try_new_with_options(self.plan.schema.clone(), arrays, &options).map_err(refused)
+    }
+
+    fn array(&self, number: usize) -> Result<ArrayRef> {
+        let field = &self.plan.columns[number].field;
+        let nulls = self
+            .validity(number)
+            .map(|mask| NullBuffer::new(BooleanBuffer::collect_bool(self.num_rows, |row| mask[row] != 0)));
+        let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
+        let data = match self.plan.layout.places[number] {
+            Place::Dense { row_bytes, .. } => {
+                let values = match self.lent.as_ref().and_then(|lent| lent[number].clone()) {
+                    Some(lent) => lent,
+                    None => self.slot.buffer(self.plan.dense_range(number, self.num_rows)),
+                };
+                dense(field.data_type(), self.num_rows, values, row_bytes, nulls)?
+            }
+            Place::Runs { .. } => {
+                let (offsets, wide, items) = self.runs(number);
+                let offset_bytes = (self.num_rows + 1) * if wide { 8 } else { 4 };
+                let offsets = self.slot.buffer(offsets.start..offsets.start + offset_bytes);
+                let item_bytes = items.len();
+                let items = self.slot.buffer(items);
+                let builder = ArrayData::builder(field.data_type().clone())
+                    .len(self.num_rows)
+                    .nulls(nulls)
+                    .add_buffer(offsets);
+                let builder = match (&self.plan.columns[number].kind, field.data_type()) {
+                    (ColumnKind::Ragged { dtype }, DataType::List(item) | DataType::LargeList(item)) => {
+                        builder.add_child_data(primitive(item, item_bytes / dtype.width_bytes(), items)?)
+                    }
+                    _ => builder.add_buffer(items),
+                };
+                builder.build().map_err(refused)?
+            }
+        };
+        Ok(make_array(data))
+    }
+}
+
+/// `rows` rows of `data_type` over `values`: a primitive, fixed-size binary, or fixed-size lists of them.
+fn dense(
+    data_type: &DataType,
+    rows: usize,
+    values: Buffer,
+    row_bytes: usize,
+    nulls: Option<NullBuffer>,
+) -> Result<ArrayData> {
+    let builder = ArrayData::builder(data_type.clone()).len(rows).nulls(nulls);
+    let builder = match data_type {
+        DataType::FixedSizeList(item, n) => {
+            let n = *n as usize;
+            let item_bytes = row_bytes.checked_div(n).unwrap_or(0);
+            builder.add_child_data(dense(item.data_type(), rows * n, values, item_bytes, None)?)
+        }
+        DataType::Boolean => {
+            builder.add_buffer(BooleanBuffer::collect_bool(rows, |i| values[i] != 0).into_inner())
+        }
+        _ => builder.add_buffer(values),
+    };
+    builder.build().map_err(refused)
+}
+
+fn primitive(item: &Field, len: usize, values: Buffer) -> Result<ArrayData> {
+    ArrayData::builder(item.data_type().clone()).len(len).add_buffer(values).build().map_err(refused)
+}
+
+fn refused(error: arrow::error::ArrowError) -> Error {
+    Error::new(ErrorKind::Internal, format!("arrow refuses a batch: {error}")).with_source(error)
+}

@@ -1,0 +1,181 @@
+//! A batch before its rows: which columns, what is done to each, and where each lies in the slot.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
+
+use super::col::Col;
+use super::gather::{CastRow, cast_row};
+use crate::dataset::Dataset;
+use crate::error::{Error, ErrorKind, Result};
+use crate::layout::{ColumnKind, ColumnShape, DType, SlotLayout, tensor_field};
+
+/// Everything the batches of one loader have in common.
+pub(crate) struct BatchPlan {
+    pub(crate) dataset: Dataset,
+    pub(crate) columns: Vec<PlannedColumn>,
+    pub(crate) schema: SchemaRef,
+    pub(crate) layout: SlotLayout,
+}
+
+/// One column of the batches.
+pub(crate) struct PlannedColumn {
+    /// The dataset's table and the column in it.
+    pub(crate) table: usize,
+    pub(crate) index: usize,
+    /// What rows are in the batch: after the cast.
+    pub(crate) kind: ColumnKind,
+    /// The Arrow field of the batch's column.
+    pub(crate) field: FieldRef,
+    pub(crate) transform: Option<Transform>,
+    /// One row of the value that stands for null.
+    pub(crate) fill: Option<Box<[u8]>>,
+    /// Bytes of one row as it lies in the dataset; zero where rows differ in length.
+    pub(crate) source_row_bytes: usize,
+    /// Bytes of one element as it lies in a batch without a cast.
+    pub(crate) source_width: usize,
+    pub(crate) num_elements: usize,
+}
+
+/// A conversion fused into the copy.
+#[derive(Clone, Copy)]
+pub(crate) struct Transform {
+    pub(crate) cast: CastRow,
+    pub(crate) scale: f64,
+}
+
+impl BatchPlan {
+    /// Plans batches of up to `batch_size` rows of `columns`; of all columns where none is named.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` for an unknown or repeated column, or a scale of integers; `Unsupported` for a column whose
+    /// type no tensor holds.
+    pub(crate) fn new(dataset: &Dataset, columns: &[Col], batch_size: usize, row_mask: bool) -> Result<Self> {
+        let all: Vec<Col>;
+        let columns = if columns.is_empty() {
+            all = dataset.schema().fields().iter().map(|field| Col::from(field.name())).collect();
+            &all
+        } else {
+            columns
+        };
+        let mut planned: Vec<PlannedColumn> = Vec::with_capacity(columns.len());
+        for column in columns {
+            if planned.iter().any(|other| *other.field.name() == column.name) {
+                return Err(Error::invalid(format!("the column '{}' is asked for twice", column.name)));
+            }
+            planned.push(plan(dataset, column)?);
+        }
+        let shapes = planned.iter().map(|column| ColumnShape {
+            kind: &column.kind,
+            nullable: column.field.is_nullable(),
+            wide: is_wide(column.field.data_type()),
+        });
+        let layout = SlotLayout::new(shapes, batch_size, row_mask)?;
+        let fields: Vec<_> = planned.iter().map(|column| column.field.clone()).collect();
+        let schema = Arc::new(Schema::new_with_metadata(fields, dataset.schema().metadata().clone()));
+        Ok(BatchPlan { dataset: dataset.clone(), columns: planned, schema, layout })
+    }
+}
+
+fn is_wide(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::LargeBinary | DataType::LargeUtf8 | DataType::LargeList(_))
+}
+
+fn plan(dataset: &Dataset, asked: &Col) -> Result<PlannedColumn> {
+    let index = dataset.column_index(&asked.name)?;
+    let column = &dataset.columns()[index];
+    let field = dataset.schema().fields()[index].clone();
+    let refuse =
+        |what: &str| Err(Error::invalid(format!("column '{}' is {}: {what}", asked.name, column.kind)));
+    let (dtype, shape) = match &column.kind {
+        ColumnKind::Tensor { dtype, shape } => (*dtype, shape),
+        ColumnKind::Other => {
+            return Err(Error::unsupported(format!(
+                "column '{}' is of type {}, which no tensor can hold: select other columns, or convert it first",
+                asked.name,
+                field.data_type()
+            )));
+        }
+        _ if asked.cast.is_some() || asked.scale.is_some() || asked.fill.is_some() => {
+            return refuse("cast, scale and fill apply to tensors");
+        }
+        kind => {
+            return Ok(PlannedColumn {
+                table: column.table,
+                index: column.index,
+                kind: kind.clone(),
+                field,
+                transform: None,
+                fill: None,
+                source_row_bytes: 0,
+                source_width: 0,
+                num_elements: 0,
+            });
+        }
+    };
+    let to = asked.cast.unwrap_or(dtype);
+    if to == DType::Bool && dtype != DType::Bool {
+        return refuse("numbers cannot be cast to bool");
+    }
+    if asked.scale.is_some() && !matches!(to, DType::F16 | DType::F32 | DType::F64) {
+        return refuse("a scale needs floats: cast first, as in .cast::<f32>().scale(…)");
+    }
+    let source_row_bytes = column.kind.row_bytes().expect("a tensor's rows have one length");
+    let scale = asked.scale.unwrap_or(1.0);
+    let transform =
+        (to != dtype || asked.scale.is_some()).then(|| Transform { cast: cast_row(dtype, to), scale });
+    let num_elements = shape.iter().product();
+    let fill = match asked.fill.filter(|_| field.is_nullable()) {
+        None => None,
+        Some(value) => {
+            let element = cast_value(value, to).ok_or_else(|| {
+                Error::invalid(format!("the fill {value} of column '{}' is no {to}", asked.name))
+            })?;
+            Some(element.repeat(num_elements).into_boxed_slice())
+        }
+    };
+    let nullable = field.is_nullable() && fill.is_none();
+    let field = if to == dtype {
+        Arc::new(field.as_ref().clone().with_nullable(nullable))
+    } else {
+        Arc::new(tensor_field(&asked.name, to, shape, nullable))
+    };
+    Ok(PlannedColumn {
+        table: column.table,
+        index: column.index,
+        kind: ColumnKind::Tensor { dtype: to, shape: shape.clone() },
+        field,
+        transform,
+        fill,
+        source_row_bytes,
+        source_width: dtype.width_bytes(),
+        num_elements,
+    })
+}
+
+/// The bytes of `value` as a `to`; `None` where it cannot be one.
+fn cast_value(value: f64, to: DType) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; to.width_bytes()];
+    super::gather::cast_one(value, to, &mut bytes);
+    let back = super::gather::read_one(to, &bytes);
+    let exact = matches!(to, DType::F16 | DType::F32 | DType::F64) || back == value;
+    exact.then_some(bytes)
+}
+
+/// Refuses to shuffle what would be decoded again and again.
+pub(crate) fn check_decode_budget(plan: &BatchPlan) -> Result<()> {
+    let columns: Vec<_> = plan.columns.iter().map(|column| (column.table, column.index)).collect();
+    let (bytes, budget) = plan.dataset.decoded_bytes(&columns);
+    if bytes > budget {
+        return Err(Error::new(
+            ErrorKind::TooLarge,
+            format!(
+                "an exact shuffle of chunks that must be decoded keeps all of them: {bytes} bytes, past the budget of \
+                 {budget}. Convert the dataset (forebay convert), raise OpenOptions::decode_budget_bytes, or do not shuffle"
+            ),
+        ));
+    }
+    Ok(())
+}

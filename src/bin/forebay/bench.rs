@@ -1,0 +1,191 @@
+//! `forebay bench`
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use forebay::map::ProcessUsage;
+use forebay::{Batch, Dataset, Loader, LoaderBuilder, Preload, Remainder, Result, Shuffle, Staging};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::source::{FixedArgs, open};
+
+/// Measure how fast batches come.
+///
+/// The digest is the XXH3-64 of the bytes of the first batches, columns in turn: it depends on the dataset, the seed and
+/// the batch size, and not on threads, depth or staging.
+#[derive(Args)]
+pub struct Bench {
+    /// A dataset's folder, a file, a glob pattern, or name=path columns.
+    #[arg(required = true)]
+    sources: Vec<String>,
+    /// Columns to load; all where none is named.
+    #[arg(long, value_delimiter = ',')]
+    columns: Vec<String>,
+    /// Rows in a batch.
+    #[arg(long, default_value_t = 256)]
+    batch_size: usize,
+    /// The order of rows: none or exact.
+    #[arg(long, default_value = "exact")]
+    shuffle: Shuffle,
+    /// The seed of the order.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Worker threads beside the consumer's own.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Batches ready or in the making at a time.
+    #[arg(long)]
+    depth: Option<usize>,
+    /// Where batches are staged: heap or locked.
+    #[arg(long, default_value = "heap")]
+    staging: Staging,
+    /// What is brought into memory first.
+    #[arg(long, value_enum, default_value_t = PreloadArg::No)]
+    preload: PreloadArg,
+    /// How many epochs; by default as many as take about five seconds.
+    #[arg(long)]
+    epochs: Option<u64>,
+    /// Print one line of JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    fixed: FixedArgs,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum PreloadArg {
+    /// Nothing: pages come as they are touched.
+    No,
+    /// Every page of the files is mapped first.
+    Populate,
+    /// The files are copied into memory of our own, on huge pages where there are any.
+    Copy,
+}
+
+/// How long a bench runs where no number of epochs is given.
+const SECONDS: Duration = Duration::from_secs(5);
+
+/// Batches that go into the digest.
+const DIGEST_BATCHES: usize = 64;
+
+impl Bench {
+    pub fn run(self) -> Result<ExitCode> {
+        let preload = match self.preload {
+            PreloadArg::No => Preload::No,
+            PreloadArg::Populate => Preload::Populate,
+            PreloadArg::Copy => Preload::Copy,
+        };
+        let opened = Instant::now();
+        let dataset = open(&self.sources, &self.fixed, preload)?;
+        let cpu_before = ProcessUsage::of_process().cpu;
+        let builder = self.builder(&dataset);
+        let mut loader = match self.epochs {
+            Some(epochs) => builder.epochs(epochs).build()?,
+            None => builder.repeat().build()?,
+        };
+        let bar = ProgressBar::new_spinner();
+        bar.set_style(
+            ProgressStyle::with_template("{spinner} {msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+        );
+        let (mut rows, mut bytes, mut batches) = (0u64, 0u64, 0u64);
+        let mut first_batch = None;
+        let started = Instant::now();
+        for batch in &mut loader {
+            let batch = batch?;
+            first_batch.get_or_insert_with(|| opened.elapsed());
+            rows += batch.num_rows() as u64;
+            bytes += batch.delivered_bytes();
+            batches += 1;
+            if batches.is_multiple_of(256) {
+                let elapsed = started.elapsed();
+                bar.set_message(format!(
+                    "{:.1} s, {:.2} M rows/s, {:.2} GB/s",
+                    elapsed.as_secs_f64(),
+                    rows as f64 / elapsed.as_secs_f64() / 1e6,
+                    bytes as f64 / elapsed.as_secs_f64() / 1e9
+                ));
+                bar.tick();
+                if self.epochs.is_none() && elapsed >= SECONDS {
+                    break;
+                }
+            }
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        bar.finish_and_clear();
+        let usage = ProcessUsage::of_process();
+        let stats = loader.stats();
+        drop(loader);
+        let digest = self.digest(&dataset)?;
+        let line = json!({
+            "rows": rows,
+            "bytes": bytes,
+            "seconds": seconds,
+            "rows_per_s": rows as f64 / seconds,
+            "gb_per_s": bytes as f64 / seconds / 1e9,
+            "first_batch_ms": first_batch.unwrap_or_default().as_secs_f64() * 1e3,
+            "cpu_s": (usage.cpu - cpu_before).as_secs_f64(),
+            "peak_rss_mb": usage.peak_rss_bytes as f64 / 1e6,
+            "threads": stats.threads,
+            "shuffle": self.shuffle.to_string(),
+            "batch_size": self.batch_size,
+            "digest": digest,
+        });
+        if self.json {
+            println!("{line}");
+        } else {
+            println!("{:.2} M rows/s, {:.2} GB/s", rows as f64 / seconds / 1e6, bytes as f64 / seconds / 1e9);
+            println!("{rows} rows, {bytes} bytes, {batches} batches in {seconds:.2} s");
+            println!(
+                "first batch {:.1} ms after opening",
+                first_batch.unwrap_or_default().as_secs_f64() * 1e3
+            );
+            println!("digest {digest}");
+            println!("{stats}");
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn builder(&self, dataset: &Dataset) -> LoaderBuilder {
+        let mut builder = Loader::builder(dataset)
+            .columns(&self.columns)
+            .batch_size(self.batch_size)
+            .shuffle(self.shuffle)
+            .seed(self.seed)
+            .remainder(Remainder::Keep)
+            .staging(self.staging);
+        if let Some(threads) = self.threads {
+            builder = builder.threads(threads);
+        }
+        if let Some(depth) = self.depth {
+            builder = builder.depth(depth);
+        }
+        builder
+    }
+
+    fn digest(&self, dataset: &Dataset) -> Result<String> {
+        let mut hasher = Xxh3::new();
+        for batch in self.builder(dataset).build()?.take(DIGEST_BATCHES) {
+            digest_batch(&batch?, &mut hasher)?;
+        }
+        Ok(format!("{:016x}", hasher.digest()))
+    }
+}
+
+fn digest_batch(batch: &Batch, hasher: &mut Xxh3) -> Result<()> {
+    let table = batch.record_batch()?;
+    for column in table.columns() {
+        let data = column.to_data();
+        let mut arrays = vec![&data];
+        while let Some(array) = arrays.pop() {
+            hasher.update(&array.len().to_le_bytes());
+            array.buffers().iter().for_each(|buffer| hasher.update(buffer));
+            arrays.extend(array.child_data());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,49 @@
+//! The helper binary: turns files into datasets, looks inside, and finds out who is slow.
+#![forbid(unsafe_code)]
+
+mod bench;
+mod convert;
+mod look;
+mod source;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Feeds training loops: convert files to sharded Arrow, look inside, measure.
+///
+///   forebay convert image=train-images-idx3-ubyte.gz label=train-labels-idx1-ubyte.gz mnist/
+///   forebay inspect mnist/
+///   forebay bench mnist/ --batch-size 256 --shuffle exact
+#[derive(Parser)]
+#[command(version, verbatim_doc_comment, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Convert(convert::Convert),
+    Inspect(look::Inspect),
+    Verify(look::Verify),
+    Head(look::Head),
+    Bench(bench::Bench),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Convert(command) => command.run(),
+        Command::Inspect(command) => command.run(),
+        Command::Verify(command) => command.run(),
+        Command::Head(command) => command.run(),
+        Command::Bench(command) => command.run(),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("forebay: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

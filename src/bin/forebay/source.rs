@@ -1,0 +1,110 @@
+//! What every command opens, and how progress is shown.
+#![forbid(unsafe_code)]
+
+use std::path::Path;
+use std::time::Duration;
+
+use clap::Args;
+use forebay::convert::Progress;
+use forebay::format::FixedSpec;
+use forebay::{Dataset, Error, ErrorKind, OpenOptions, Preload, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// How files that say nothing of themselves are read.
+#[derive(Args, Clone, Debug)]
+pub struct FixedArgs {
+    /// Files hold records of one length, with these fields: name:type[shape], … as in label:u8,image:u8[28,28].
+    /// `>` before the type means big-endian, `@n` behind it the byte of the record it begins at.
+    #[arg(long, value_name = "FIELDS")]
+    fixed: Option<String>,
+    /// Bytes of one record, where they are more than its fields.
+    #[arg(long, value_name = "BYTES", requires = "fixed")]
+    record_bytes: Option<u64>,
+    /// Bytes before the first record.
+    #[arg(long, value_name = "BYTES", requires = "fixed", default_value_t = 0)]
+    header_bytes: u64,
+    /// Bytes after the last record.
+    #[arg(long, value_name = "BYTES", requires = "fixed", default_value_t = 0)]
+    footer_bytes: u64,
+    /// Bytes from one record to the next, where records overlap or lie apart.
+    #[arg(long, value_name = "BYTES", requires = "fixed", default_value_t = 0)]
+    hop_bytes: u64,
+}
+
+impl FixedArgs {
+    pub fn options(&self) -> Result<OpenOptions> {
+        let Some(fields) = &self.fixed else { return Ok(Dataset::options()) };
+        let mut spec: FixedSpec = fields.parse()?;
+        if let Some(bytes) = self.record_bytes {
+            spec = spec.record_bytes(bytes);
+        }
+        let spec =
+            spec.header_bytes(self.header_bytes).footer_bytes(self.footer_bytes).hop_bytes(self.hop_bytes);
+        Ok(Dataset::options().fixed(spec))
+    }
+}
+
+/// Opens `sources`: paths and patterns one after another, or `name=path` columns side by side.
+pub fn open(sources: &[String], fixed: &FixedArgs, preload: Preload) -> Result<Dataset> {
+    let options = fixed.options()?.preload(preload);
+    let named: Vec<_> = sources.iter().map(|source| split_name(source)).collect();
+    if named.iter().all(Option::is_none) {
+        return options.open(sources);
+    }
+    let mut all: Option<Dataset> = None;
+    for (source, named) in sources.iter().zip(named) {
+        let (name, path) = named.ok_or_else(|| {
+            let message = format!("'{source}' has no name: either every source is name=path, or none is");
+            Error::new(ErrorKind::InvalidArgument, message)
+        })?;
+        let mut column = options.clone().column_name(name).open(path)?;
+        if let [only] = column.schema().fields().as_ref()
+            && only.name() != name
+        {
+            column = column.rename(&only.name().clone(), name)?;
+        }
+        all = Some(match all {
+            None => column,
+            Some(all) => all.zip(&column)?,
+        });
+    }
+    all.ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "expected at least one source"))
+}
+
+/// `name=path`, unless a file of that whole name exists.
+fn split_name(source: &str) -> Option<(&str, &str)> {
+    let (name, path) = source.split_once('=')?;
+    let is_name = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-');
+    (is_name && !Path::new(source).exists()).then_some((name, path))
+}
+
+/// A bar over rows that shows rate and time left; drawn only where somebody looks.
+pub struct Bar {
+    bar: ProgressBar,
+}
+
+impl Bar {
+    pub fn new(doing: &'static str) -> Self {
+        let style = ProgressStyle::with_template(
+            "{msg} {wide_bar} {human_pos}/{human_len} rows  {per_sec}  {eta} left",
+        );
+        let bar = ProgressBar::new(0).with_message(doing);
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Bar { bar }
+    }
+
+    pub fn show(&self, progress: Progress) {
+        self.bar.set_length(progress.rows);
+        self.bar.set_position(progress.rows_done);
+    }
+
+    pub fn finish(self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// `n` bytes, as people write them.
+pub fn bytes(n: u64) -> String {
+    bytesize::ByteSize::b(n).to_string()
+}

@@ -1,0 +1,87 @@
+//! What `inspect` tells of a dataset, and the regions its rows are read from.
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+
+use super::Dataset;
+use crate::error::Result;
+use crate::format::Values;
+use crate::map::Region;
+
+/// One file of a dataset, as [`Dataset::shards`] tells of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardInfo {
+    /// The file; `None` for a table in memory.
+    pub path: Option<PathBuf>,
+    /// Rows in it.
+    pub num_rows: u64,
+    /// Its record batches, or other runs of rows that lie in one piece.
+    pub num_chunks: usize,
+    /// For each column: its name, and how its rows are read.
+    pub access: Vec<(String, String)>,
+}
+
+impl Dataset {
+    /// The files of the dataset and how the columns of each are read. Opens every shard.
+    pub fn shards(&self) -> Result<Vec<ShardInfo>> {
+        let mut infos = Vec::new();
+        for (table_index, table) in self.tables.iter().enumerate() {
+            for shard in table.shards.iter() {
+                let chunks: Vec<_> =
+                    table.chunks.iter().filter(|chunk| std::sync::Arc::ptr_eq(&chunk.shard, shard)).collect();
+                let mut access = Vec::new();
+                for (field, column) in self.schema.fields().iter().zip(&self.columns) {
+                    if column.table == table_index
+                        && let Some(chunk) = chunks.first()
+                    {
+                        access.push((field.name().clone(), chunk.piece(column.index)?.access().to_owned()));
+                    }
+                }
+                infos.push(ShardInfo {
+                    path: shard.path().map(Into::into),
+                    num_rows: shard.num_rows,
+                    num_chunks: chunks.len(),
+                    access,
+                });
+            }
+        }
+        Ok(infos)
+    }
+
+    /// The files of the dataset.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.tables.iter().flat_map(|table| table.shards.iter()).filter_map(|shard| shard.path())
+    }
+
+    /// The mapped regions of every shard opened so far.
+    pub(crate) fn regions(&self) -> Vec<&Region> {
+        let shards = self.tables.iter().flat_map(|table| table.shards.iter());
+        shards.filter_map(|shard| shard.if_opened()?.region.as_ref()).collect()
+    }
+
+    /// Errs if a file that rows were read from changed while it was mapped.
+    pub(crate) fn check(&self) -> Result<()> {
+        for shard in self.tables.iter().flat_map(|table| table.shards.iter()) {
+            if let Some(region) = shard.if_opened().and_then(|opened| opened.region.as_ref()) {
+                region.check()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes that `columns`, given as (table, column in it), take where they must be decoded, in shards opened so far; with the budget.
+    pub(crate) fn decoded_bytes(&self, columns: &[(usize, usize)]) -> (u64, u64) {
+        let mut bytes = 0u64;
+        for &(table, column) in columns {
+            for chunk in self.tables[table].chunks.iter() {
+                if chunk.shard.if_opened().is_some()
+                    && let Ok(piece) = chunk.piece(column)
+                    && let Values::Encoded { decoded_bytes, .. } = piece.values
+                {
+                    bytes = bytes.saturating_add(decoded_bytes);
+                }
+            }
+        }
+        (bytes, self.tables.iter().map(|table| table.decoded.budget_bytes()).min().unwrap_or(u64::MAX))
+    }
+}

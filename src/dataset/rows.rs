@@ -1,0 +1,130 @@
+//! Which rows of a table a dataset has, and in which order: `take`, `subset`, `split` and `concat` are
+//! mappings laid over one another, never copies.
+#![forbid(unsafe_code)]
+
+use std::hash::Hasher;
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::sampler::Permutation;
+
+/// A mapping from the rows of a dataset to those of a table.
+#[derive(Clone, Debug)]
+pub(crate) enum Rows {
+    /// Every row, as it comes.
+    All { len: u64 },
+    /// `len` rows from `start`.
+    Range { of: Arc<Rows>, start: u64, len: u64 },
+    /// Rows `start..start + len` of a permutation.
+    Permuted { of: Arc<Rows>, permutation: Permutation, key: u64, start: u64, len: u64 },
+    /// The rows listed.
+    List { of: Arc<Rows>, list: Arc<[u64]> },
+    /// The rows of one mapping after those of another; the second's are rows from `second_base` of the table.
+    Concat { first: Arc<Rows>, second: Arc<Rows>, second_base: u64 },
+}
+
+impl Rows {
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Rows::All { len } | Rows::Range { len, .. } | Rows::Permuted { len, .. } => *len,
+            Rows::List { list, .. } => list.len() as u64,
+            Rows::Concat { first, second, .. } => first.len() + second.len(),
+        }
+    }
+
+    /// Replaces each row of the dataset, all below [`len`](Rows::len), by its row of the table.
+    pub(crate) fn map(&self, rows: &mut [u64]) {
+        match self {
+            Rows::All { .. } => {}
+            Rows::Range { of, start, .. } => {
+                if *start > 0 {
+                    rows.iter_mut().for_each(|row| *row += start);
+                }
+                of.map(rows);
+            }
+            Rows::Permuted { of, permutation, start, .. } => {
+                rows.iter_mut().for_each(|row| *row = permutation.get(start + *row));
+                of.map(rows);
+            }
+            Rows::List { of, list } => {
+                rows.iter_mut().for_each(|row| *row = list[*row as usize]);
+                of.map(rows);
+            }
+            Rows::Concat { first, second, second_base } => {
+                let len = first.len();
+                for row in rows {
+                    if *row < len {
+                        first.map(std::slice::from_mut(row));
+                    } else {
+                        *row -= len;
+                        second.map(std::slice::from_mut(row));
+                        *row += second_base;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Feeds what distinguishes this mapping to `hasher`.
+    pub(crate) fn fingerprint(&self, hasher: &mut Xxh3) {
+        let mut words = |words: &[u64]| words.iter().for_each(|word| hasher.write_u64(*word));
+        match self {
+            Rows::All { len } => words(&[0, *len]),
+            Rows::Range { of, start, len } => {
+                words(&[1, *start, *len]);
+                of.fingerprint(hasher);
+            }
+            Rows::Permuted { of, key, start, len, .. } => {
+                words(&[2, *key, *start, *len]);
+                of.fingerprint(hasher);
+            }
+            Rows::List { of, list } => {
+                words(&[3, list.len() as u64]);
+                words(list);
+                of.fingerprint(hasher);
+            }
+            Rows::Concat { first, second, second_base } => {
+                words(&[4, *second_base]);
+                first.fingerprint(hasher);
+                second.fingerprint(hasher);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mapped(rows: &Rows) -> Vec<u64> {
+        let mut all: Vec<_> = (0..rows.len()).collect();
+        rows.map(&mut all);
+        all
+    }
+
+    #[test]
+    fn mappings_compose() {
+        let all = Arc::new(Rows::All { len: 10 });
+        let range = Arc::new(Rows::Range { of: all.clone(), start: 2, len: 6 });
+        assert_eq!(mapped(&range), [2, 3, 4, 5, 6, 7]);
+        let list = Arc::new(Rows::List { of: range.clone(), list: [5, 0, 0].into() });
+        assert_eq!(mapped(&list), [7, 2, 2]);
+        let both = Rows::Concat { first: list, second: range, second_base: 100 };
+        assert_eq!(mapped(&both), [7, 2, 2, 102, 103, 104, 105, 106, 107]);
+    }
+
+    #[test]
+    fn different_mappings_have_different_fingerprints() {
+        let print = |rows: &Rows| {
+            let mut hasher = Xxh3::new();
+            rows.fingerprint(&mut hasher);
+            hasher.digest()
+        };
+        let all = Arc::new(Rows::All { len: 10 });
+        let range = |start, len| Rows::Range { of: all.clone(), start, len };
+        assert_ne!(print(&all), print(&range(0, 10)));
+        assert_ne!(print(&range(1, 4)), print(&range(4, 1)));
+        assert_eq!(print(&range(1, 4)), print(&range(1, 4)));
+    }
+}

@@ -1,0 +1,121 @@
+//! A shard: one file, or one table in memory. Opened when a row of it is first asked for.
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use arrow::datatypes::SchemaRef;
+
+use super::open::open_file;
+use super::options::OpenOptions;
+use crate::error::{Error, Result};
+use crate::format::Piece;
+use crate::map::Region;
+
+/// One file of a dataset.
+pub(crate) struct Shard {
+    /// The file's name relative to the dataset, or what stands for it: part of the fingerprint.
+    pub(crate) name: String,
+    pub(crate) num_rows: u64,
+    path: Option<PathBuf>,
+    opened: OnceLock<Opened>,
+    opening: Mutex<Option<Expected>>,
+}
+
+/// A shard's file mapped, its metadata read.
+pub(crate) struct Opened {
+    pub(crate) region: Option<Region>,
+    pub(crate) schema: SchemaRef,
+    /// The columns of each chunk.
+    pub(crate) chunks: Vec<Vec<Piece>>,
+}
+
+/// What a manifest said of a shard that is not open yet.
+struct Expected {
+    options: OpenOptions,
+    schema: SchemaRef,
+    chunk_rows: Vec<u64>,
+}
+
+impl Shard {
+    /// A shard that is open: a file, or a table in memory where `path` is `None`.
+    pub(crate) fn open_now(name: String, path: Option<&Path>, opened: Opened) -> Self {
+        let num_rows =
+            opened.chunks.iter().map(|columns| columns.first().map_or(0, |piece| piece.num_rows)).sum();
+        Shard {
+            name,
+            num_rows,
+            path: path.map(Path::to_owned),
+            opened: opened.into(),
+            opening: Mutex::new(None),
+        }
+    }
+
+    /// A shard of which a manifest says `schema` and the rows of each chunk.
+    pub(crate) fn open_later(
+        name: String,
+        path: PathBuf,
+        options: OpenOptions,
+        schema: SchemaRef,
+        chunk_rows: Vec<u64>,
+    ) -> Self {
+        let num_rows = chunk_rows.iter().sum();
+        let expected = Expected { options, schema, chunk_rows };
+        Shard {
+            name,
+            num_rows,
+            path: Some(path),
+            opened: OnceLock::new(),
+            opening: Mutex::new(Some(expected)),
+        }
+    }
+
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// The open shard, opening it on the first call.
+    #[inline]
+    pub(crate) fn opened(&self) -> Result<&Opened> {
+        match self.opened.get() {
+            Some(opened) => Ok(opened),
+            None => self.open(),
+        }
+    }
+
+    /// The open shard, if some row of it was asked for.
+    pub(crate) fn if_opened(&self) -> Option<&Opened> {
+        self.opened.get()
+    }
+
+    #[cold]
+    fn open(&self) -> Result<&Opened> {
+        let opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(opened) = self.opened.get() {
+            return Ok(opened);
+        }
+        let (Some(expected), Some(path)) = (&*opening, &self.path) else {
+            unreachable!("a shard is open or knows how to be");
+        };
+        let opened = open_file(path, &expected.options)?;
+        if opened.schema.fields() != expected.schema.fields() {
+            return Err(
+                Error::mismatch("the shard's columns are not those dataset.json promises").at_path(path)
+            );
+        }
+        let found = opened.chunks.iter().map(|columns| columns.first().map_or(0, |piece| piece.num_rows));
+        if !found.eq(expected.chunk_rows.iter().copied()) {
+            return Err(Error::mismatch("the shard's record batches are not those dataset.json promises")
+                .at_path(path));
+        }
+        Ok(self.opened.get_or_init(|| opened))
+    }
+
+    /// `error`, which happened in this shard.
+    pub(crate) fn place(&self, error: Error) -> Error {
+        match &self.path {
+            Some(path) => error.at_path(path),
+            None => error,
+        }
+    }
+}

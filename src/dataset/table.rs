@@ -1,0 +1,210 @@
+//! A table: chunks of rows one after another, and the way from a row to its chunk.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use super::decoded::DecodedChunks;
+use super::rows::Rows;
+use super::shard::Shard;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{Piece, Values};
+
+/// Rows that share their files. Columns of several tables stand side by side after a `zip`.
+#[derive(Clone)]
+pub(crate) struct Table {
+    pub(crate) shards: Arc<[Arc<Shard>]>,
+    pub(crate) chunks: Arc<[Chunk]>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) rows: Arc<Rows>,
+    pub(crate) decoded: Arc<DecodedChunks>,
+}
+
+/// A run of rows whose columns lie in one piece each: a record batch, or a whole file of another format.
+#[derive(Clone)]
+pub(crate) struct Chunk {
+    pub(crate) shard: Arc<Shard>,
+    /// Which chunk of the shard this is.
+    pub(crate) index: usize,
+    /// The shard's column for each column of the table, where they differ.
+    pub(crate) columns: Option<Arc<[usize]>>,
+    pub(crate) num_rows: u64,
+}
+
+impl Chunk {
+    /// The piece of the table's column `column`. Opens the shard if it was not yet.
+    #[inline]
+    pub(crate) fn piece(&self, column: usize) -> Result<&Piece> {
+        let column = self.columns.as_ref().map_or(column, |columns| columns[column]);
+        Ok(&self.shard.opened()?.chunks[self.index][column])
+    }
+}
+
+impl Table {
+    pub(crate) fn new(
+        shards: Vec<Arc<Shard>>,
+        chunks: Vec<Chunk>,
+        decoded: Arc<DecodedChunks>,
+    ) -> Result<Self> {
+        let directory = Directory::new(chunks.iter().map(|chunk| chunk.num_rows))?;
+        let rows = Arc::new(Rows::All { len: directory.len() });
+        Ok(Table {
+            shards: shards.into(),
+            chunks: chunks.into(),
+            directory: Arc::new(directory),
+            rows,
+            decoded,
+        })
+    }
+
+    /// The same table with other rows.
+    pub(crate) fn with_rows(&self, rows: Rows) -> Self {
+        Table { rows: Arc::new(rows), ..self.clone() }
+    }
+
+    /// A piece that can be read: decoded first, if it must be.
+    pub(crate) fn readable(&self, chunk: usize, column: usize) -> Result<Readable<'_>> {
+        let piece = self.chunks[chunk].piece(column)?;
+        match &piece.values {
+            Values::Encoded { decoder, column: at, .. } => {
+                let decoded = self.decoded.get((chunk, column), || {
+                    let array = decoder.decode(*at)?;
+                    let piece = Piece::of_array(&array)?;
+                    Ok((piece, array.get_array_memory_size() as u64))
+                });
+                decoded.map(Readable::Decoded).map_err(|error| self.chunks[chunk].shard.place(error))
+            }
+            _ => Ok(Readable::InPlace(piece)),
+        }
+    }
+}
+
+/// A piece whose values are not encoded.
+pub(crate) enum Readable<'a> {
+    InPlace(&'a Piece),
+    Decoded(Arc<Piece>),
+}
+
+impl std::ops::Deref for Readable<'_> {
+    type Target = Piece;
+
+    fn deref(&self) -> &Piece {
+        match self {
+            Readable::InPlace(piece) => piece,
+            Readable::Decoded(piece) => piece,
+        }
+    }
+}
+
+/// From a row to its chunk, in constant time: rows are cut into buckets of 2ᵏ rows, some four for each
+/// chunk, and each bucket knows the chunks it may begin and end in.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    /// The first row of each chunk, and the number of rows.
+    starts: Box<[u64]>,
+    shift: u32,
+    /// The chunk in which each bucket begins, and one bucket more.
+    buckets: Box<[u32]>,
+}
+
+impl Directory {
+    fn new(chunk_rows: impl Iterator<Item = u64>) -> Result<Self> {
+        let mut starts = vec![0u64];
+        for rows in chunk_rows {
+            let end = starts[starts.len() - 1].checked_add(rows).filter(|&end| end <= 1 << 62);
+            starts.push(end.ok_or_else(|| {
+                Error::new(ErrorKind::TooLarge, "expected fewer than 2⁶² rows in a dataset".to_owned())
+            })?);
+        }
+        let num_chunks = starts.len() - 1;
+        if u32::try_from(num_chunks).is_err() {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!("expected fewer than 2³² chunks, found {num_chunks}"),
+            ));
+        }
+        let len = starts[num_chunks];
+        let mut shift = 0;
+        while (len >> shift) > 4 * num_chunks as u64 {
+            shift += 1;
+        }
+        let num_buckets = (len >> shift) as usize + 2;
+        let mut chunk = 0;
+        let buckets = (0..num_buckets as u64)
+            .map(|bucket| {
+                let row = bucket << shift;
+                while chunk + 1 < num_chunks && starts[chunk + 1] <= row {
+                    chunk += 1;
+                }
+                chunk as u32
+            })
+            .collect();
+        Ok(Directory { starts: starts.into(), shift, buckets })
+    }
+
+    /// Rows in all chunks together.
+    pub(crate) fn len(&self) -> u64 {
+        self.starts[self.starts.len() - 1]
+    }
+
+    /// The first row of `chunk`.
+    #[cfg(test)]
+    pub(crate) fn start(&self, chunk: usize) -> u64 {
+        self.starts[chunk]
+    }
+
+    /// The chunk of a row below [`len`](Directory::len), and the row in it.
+    #[inline]
+    pub(crate) fn locate(&self, row: u64) -> (usize, u64) {
+        let bucket = (row >> self.shift) as usize;
+        let mut chunk = self.buckets[bucket] as usize;
+        if self.starts[chunk + 1] <= row {
+            let last = self.buckets[bucket + 1] as usize;
+            chunk += self.starts[chunk + 1..=last].partition_point(|&start| start <= row);
+        }
+        (chunk, row - self.starts[chunk])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn naive(sizes: &[u64], mut row: u64) -> (usize, u64) {
+        for (chunk, &size) in sizes.iter().enumerate() {
+            if row < size {
+                return (chunk, row);
+            }
+            row -= size;
+        }
+        unreachable!("rows are below the sum of the sizes")
+    }
+
+    proptest! {
+        #[test]
+        fn every_row_is_found_where_a_scan_finds_it(sizes in prop::collection::vec(0u64..40, 0..60)) {
+            let directory = Directory::new(sizes.iter().copied()).unwrap();
+            prop_assert_eq!(directory.len(), sizes.iter().sum::<u64>());
+            for row in 0..directory.len() {
+                prop_assert_eq!(directory.locate(row), naive(&sizes, row));
+            }
+        }
+
+        #[test]
+        fn uneven_chunks_are_found_too(sizes in prop::collection::vec(prop_oneof![Just(0u64), Just(1), 1u64..1 << 40], 1..40)) {
+            let directory = Directory::new(sizes.iter().copied()).unwrap();
+            for row in (0..sizes.len()).flat_map(|i| [directory.start(i), directory.start(i + 1)]) {
+                for row in [row.saturating_sub(1), row] {
+                    if row < directory.len() {
+                        prop_assert_eq!(directory.locate(row), naive(&sizes, row));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn more_rows_than_a_position_can_hold_are_refused() {
+        assert_eq!(Directory::new([1 << 62, 1].into_iter()).unwrap_err().kind(), ErrorKind::TooLarge);
+    }
+}

@@ -1,0 +1,151 @@
+//! Which format a file is in: what its first bytes say, and where they say nothing, its name.
+//!
+//! ```text
+//!     A  R  R  O  W  1 00 00                       Arrow IPC file
+//!     FF FF FF FF                                  Arrow IPC stream
+//!     93 N  U  M  P  Y                             NPY
+//!     1F 8B                                        gzip
+//!     00 00  T  D                                  IDX (T one of its element types, D above 0)
+//!     L  L  L 00  R 00 00 00                       Arrow IPC stream of before version 0.15 (2019),
+//!                                                  little-endian L: a message's length, R: its root
+//! ```
+//!
+//! The patterns exclude one another, so their order does not matter. Fixed-length files have neither a
+//! magic nor a name of their own and are never detected.
+//!
+//! Sources: [Arrow columnar format], section "Serialization and Interprocess Communication (IPC)";
+//! RFC 1952 (gzip); [`idx`] and [`npy`] name theirs.
+//!
+//! [Arrow columnar format]: https://arrow.apache.org/docs/format/Columnar.html
+#![forbid(unsafe_code)]
+
+use super::{idx, npy};
+
+/// How many bytes of a file [`detect`] looks at.
+pub const HEAD_BYTES: usize = 16;
+
+/// A format a file can be in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FileFormat {
+    /// Arrow IPC with a footer: random access.
+    ArrowFile,
+    /// Arrow IPC without a footer: one message after another.
+    ArrowStream,
+    /// One array, as in the MNIST files.
+    Idx,
+    /// One array, as NumPy saves it.
+    Npy,
+    /// Any other format, compressed: inflate it, take `.gz` off the name, and look again.
+    Gzip,
+}
+
+/// The format of a file that is called `name` and begins with `head`, its first [`HEAD_BYTES`] bytes (or
+/// all of a shorter file). `None` when neither says.
+///
+/// The name is asked only when the content is silent: Hugging Face calls its streams `.arrow`.
+pub fn detect(head: &[u8], name: &str) -> Option<FileFormat> {
+    by_content(head).or_else(|| by_name(&name.to_ascii_lowercase()))
+}
+
+fn by_content(head: &[u8]) -> Option<FileFormat> {
+    Some(match head {
+        [b'A', b'R', b'R', b'O', b'W', b'1', 0, 0, ..] => FileFormat::ArrowFile,
+        [0xFF, 0xFF, 0xFF, 0xFF, ..] => FileFormat::ArrowStream,
+        [0x1F, 0x8B, ..] => FileFormat::Gzip,
+        _ if head.starts_with(npy::MAGIC) => FileFormat::Npy,
+        _ if idx::is_idx(head) => FileFormat::Idx,
+        _ if is_legacy_stream(head) => FileFormat::ArrowStream,
+        _ => return None,
+    })
+}
+
+/// Whether `head` can begin a stream from before messages had a continuation mark: the length of the
+/// first message, which with its own 4 bytes fills whole words of 8, then the offset of its root table,
+/// which lies near its front.
+fn is_legacy_stream(head: &[u8]) -> bool {
+    let &[a, b, c, 0, root, 0, 0, 0, ..] = head else { return false };
+    let len = u32::from_le_bytes([a, b, c, 0]);
+    len % 8 == 4 && root % 4 == 0 && root >= 8 && u32::from(root) < len
+}
+
+fn by_name(name: &str) -> Option<FileFormat> {
+    let names_idx = |stem: &str| stem.ends_with("-ubyte") && (stem.contains("-idx") || stem.contains(".idx"));
+    Some(match name.rsplit_once('.') {
+        Some((_, "gz" | "gzip")) => FileFormat::Gzip,
+        Some((_, "arrow" | "arrow_file" | "feather")) => FileFormat::ArrowFile,
+        Some((_, "arrows" | "stream")) => FileFormat::ArrowStream,
+        Some((_, "npy")) => FileFormat::Npy,
+        _ if names_idx(name) => FileFormat::Idx,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LEGACY: &[u8] = &[0x34, 5, 0, 0, 0x10, 0, 0, 0, 0, 0, 0x0A, 0, 0x0E, 0, 6, 0];
+
+    #[test]
+    fn content_speaks_first() {
+        for (head, format) in [
+            (&b"ARROW1\0\0\xff\xff\xff\xff\x10\x01\0\0"[..], FileFormat::ArrowFile),
+            (b"\xff\xff\xff\xff\x38\x05\0\0\x10\0\0\0\0\0\x0a\0", FileFormat::ArrowStream),
+            (b"\xff\xff\xff\xff\0\0\0\0", FileFormat::ArrowStream),
+            (LEGACY, FileFormat::ArrowStream),
+            (b"\x93NUMPY\x01\0v\0{'desc", FileFormat::Npy),
+            (b"\x1f\x8b\x08\0", FileFormat::Gzip),
+            (&[0, 0, 8, 3, 0, 0, 0xEA, 0x60, 0, 0, 0, 28, 0, 0, 0, 28], FileFormat::Idx),
+            (&[0, 0, 8, 1, 8, 0, 0, 0, 1], FileFormat::Idx),
+        ] {
+            for name in ["", "data.bin", "misleading.npy", "misleading.gz", "misleading.arrow"] {
+                assert_eq!(detect(head, name), Some(format), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_name_speaks_when_the_content_is_silent() {
+        for (name, format) in [
+            ("train/shard-0.arrow", Some(FileFormat::ArrowFile)),
+            ("t.Feather", Some(FileFormat::ArrowFile)),
+            ("t.arrows", Some(FileFormat::ArrowStream)),
+            ("generated.stream", Some(FileFormat::ArrowStream)),
+            ("X.NPY", Some(FileFormat::Npy)),
+            ("train-images-idx3-ubyte", Some(FileFormat::Idx)),
+            ("train-images.idx3-ubyte", Some(FileFormat::Idx)),
+            ("train-images-idx3-ubyte.gz", Some(FileFormat::Gzip)),
+            ("x.npy.gz", Some(FileFormat::Gzip)),
+            ("corpus.idx", None),
+            ("archive.npz", None),
+            ("npy", None),
+            ("", None),
+        ] {
+            for head in [&b""[..], b"ARROW", b"MMIDIDX\0\0\x01", &[0; 16]] {
+                assert_eq!(detect(head, name), format, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_legacy_stream_needs_a_plausible_length_and_root() {
+        for (at, value) in [(0, 0x38), (0, 0x33), (3, 1), (4, 0x11), (4, 4), (5, 1)] {
+            let mut head = LEGACY.to_vec();
+            head[at] = value;
+            assert_eq!(detect(&head, ""), None, "byte {at} = {value:#x}");
+        }
+        assert_eq!(detect(&[0x0C, 0, 0, 0, 0x10, 0, 0, 0], ""), None, "a root behind the message");
+        for len in 0..8 {
+            assert_eq!(detect(&LEGACY[..len], ""), None, "cut at {len}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_head_and_name_is_answered(head in prop::collection::vec(any::<u8>(), 0..20), name: String) {
+            let _ = detect(&head, &name);
+        }
+    }
+}

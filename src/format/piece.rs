@@ -1,0 +1,274 @@
+//! Where one column of one chunk of rows lies in memory, and how a row is read from it.
+//!
+//! A format's parser ends in [`Piece`]s; the gather kernels begin with them. Every span was checked
+//! against its region when it was made, so a row below `num_rows` never lies outside.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, GenericByteArray, GenericListArray, OffsetSizeTrait};
+use arrow::buffer::{Buffer, NullBuffer};
+use arrow::compute::cast;
+use arrow::datatypes::{ByteArrayType, DataType, Field};
+
+use super::tensor::TensorFile;
+use crate::error::{Error, Result};
+use crate::layout::DType;
+use crate::map::Region;
+
+/// A byte range that lies within its region.
+#[derive(Clone)]
+pub(crate) struct Span {
+    region: Region,
+    offset: u64,
+    len: u64,
+}
+
+impl Span {
+    /// The `len` bytes of `region` from `offset`.
+    pub(crate) fn new(region: &Region, offset: u64, len: u64) -> Result<Self> {
+        if offset.checked_add(len).is_none_or(|end| end > region.len_bytes()) {
+            return Err(Error::malformed(format!(
+                "expected {len} bytes at byte {offset}, found a file of {} bytes",
+                region.len_bytes()
+            )));
+        }
+        Ok(Span { region: region.clone(), offset, len })
+    }
+
+    fn of_buffer(buffer: Buffer) -> Self {
+        let region = Region::from_buffer(buffer);
+        let len = region.len_bytes();
+        Span { region, offset: 0, len }
+    }
+
+    pub(crate) fn region(&self) -> &Region {
+        &self.region
+    }
+
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// The first byte; only ever copied from, never borrowed.
+    pub(crate) fn as_ptr(&self) -> *const u8 {
+        self.region.as_ptr().wrapping_add(self.offset as usize)
+    }
+}
+
+/// A run of bits, least significant first.
+#[derive(Clone)]
+pub(crate) struct Bits {
+    pub(crate) span: Span,
+    /// The first bit, counted from the span's first byte.
+    pub(crate) first: u64,
+}
+
+/// How the values of a piece lie.
+#[derive(Clone)]
+pub(crate) enum Values {
+    /// Row `i` is the native, dense run of bytes at `i * stride`.
+    Dense { span: Span, stride: u64 },
+    /// As `Dense`, but elements of `width` bytes are big-endian or lie apart (`strides`: one per dimension
+    /// of the row's shape).
+    Scattered { span: Span, stride: u64, width: usize, swap: bool, strides: Option<Arc<[u64]>> },
+    /// Row `i` is the `per_row` bits from bit `first + i * per_row`.
+    Bits { bits: Bits, per_row: u64 },
+    /// Row `i` is the items `offsets[i]..offsets[i + 1]` of `items`, each of `item_bytes` bytes. Offsets
+    /// are little-endian, 8 bytes when `wide`, else 4; each is checked when it is read.
+    Runs { offsets: Span, wide: bool, items: Span, item_bytes: u64 },
+    /// Rows that no kernel reads: Arrow's own arrays hold them.
+    Array(ArrayRef),
+    /// Rows that must be decoded first; `decoded_bytes` bounds the memory that takes.
+    Encoded { decoder: Arc<dyn Decode>, column: usize, decoded_bytes: u64 },
+}
+
+/// A chunk whose columns are decoded by another library before rows can be read.
+pub(crate) trait Decode: Send + Sync {
+    /// The whole column of the chunk, in memory we own.
+    fn decode(&self, column: usize) -> Result<ArrayRef>;
+
+    /// Why rows cannot be read where they lie.
+    fn reason(&self) -> &'static str;
+}
+
+/// One column of one chunk.
+#[derive(Clone)]
+pub(crate) struct Piece {
+    pub(crate) num_rows: u64,
+    /// A set bit is a value, a clear one a null; absent where nothing is null.
+    pub(crate) validity: Option<Bits>,
+    pub(crate) values: Values,
+}
+
+impl Piece {
+    /// The piece a dense array in a file is.
+    pub(crate) fn of_tensor_file(file: &TensorFile, region: &Region) -> Result<Self> {
+        file.check(region.len_bytes())?;
+        let span = Span::new(region, file.offset_bytes, region.len_bytes() - file.offset_bytes)?;
+        let swap = !file.order.is_native() && file.dtype.width_bytes() > 1;
+        let values = if swap || file.element_strides_bytes.is_some() {
+            let strides = file.element_strides_bytes.as_ref().map(|strides| strides.clone().into());
+            Values::Scattered {
+                span,
+                stride: file.row_stride_bytes,
+                width: file.dtype.width_bytes(),
+                swap,
+                strides,
+            }
+        } else {
+            Values::Dense { span, stride: file.row_stride_bytes }
+        };
+        Ok(Piece { num_rows: file.num_rows, validity: None, values })
+    }
+
+    /// The piece an array in memory is, its type as [`plain_field`] gives it.
+    pub(crate) fn of_array(array: &ArrayRef) -> Result<Self> {
+        let plain = plain_type(array.data_type());
+        let array = if plain == *array.data_type() {
+            array.clone()
+        } else {
+            cast(array, &plain).map_err(|e| {
+                Error::malformed(format!("cannot decode {} as {plain}", array.data_type())).with_source(e)
+            })?
+        };
+        let num_rows = array.len() as u64;
+        let validity = array.nulls().filter(|nulls| nulls.null_count() > 0).map(bits_of);
+        let values = values_of(&array)?.unwrap_or_else(|| Values::Array(array.clone()));
+        Ok(Piece { num_rows, validity, values })
+    }
+}
+
+impl fmt::Debug for Piece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Piece").field("num_rows", &self.num_rows).field("access", &self.access()).finish()
+    }
+}
+
+impl Piece {
+    /// In a word, how rows are read: for `inspect`.
+    pub(crate) fn access(&self) -> &'static str {
+        match &self.values {
+            Values::Dense { .. } | Values::Bits { .. } | Values::Runs { .. } => "mapped",
+            Values::Scattered { swap: true, .. } => "mapped (big-endian: bytes are swapped in the copy)",
+            Values::Scattered { .. } => "mapped (column-major: elements are collected in the copy)",
+            Values::Array(_) => "in memory",
+            Values::Encoded { decoder, .. } => decoder.reason(),
+        }
+    }
+}
+
+/// The field under which rows of `field` are handed out: dictionaries and views become the values they
+/// stand for, wherever they are nested one level deep in a column.
+pub(crate) fn plain_field(field: &Field) -> Field {
+    let plain = plain_type(field.data_type());
+    field.clone().with_data_type(plain)
+}
+
+fn plain_type(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Dictionary(_, value) => plain_type(value),
+        DataType::Utf8View => DataType::Utf8,
+        DataType::BinaryView => DataType::Binary,
+        other => other.clone(),
+    }
+}
+
+/// The rows of a piece that only Arrow's own arrays hold.
+pub(crate) fn to_array(piece: &Piece) -> Result<ArrayRef> {
+    match &piece.values {
+        Values::Array(array) => Ok(array.clone()),
+        _ => Err(Error::unsupported(
+            "values inside a list are null in some files of the column and in others not: convert them together first",
+        )),
+    }
+}
+
+fn bits_of(nulls: &NullBuffer) -> Bits {
+    Bits { span: Span::of_buffer(nulls.buffer().clone()), first: nulls.offset() as u64 }
+}
+
+/// The values of an array a kernel can read; `None` for types that only Arrow's own arrays hold.
+fn values_of(array: &ArrayRef) -> Result<Option<Values>> {
+    Ok(match array.data_type() {
+        DataType::Boolean => {
+            let values = array.as_boolean().values();
+            let bits = Bits { span: Span::of_buffer(values.inner().clone()), first: values.offset() as u64 };
+            Some(Values::Bits { bits, per_row: 1 })
+        }
+        DataType::FixedSizeBinary(width) => {
+            let values = array.as_fixed_size_binary().value_data();
+            // Sliced arrays carry their offset in the data; `value_data` begins at the first row.
+            let data = array.to_data();
+            let start = data.offset() * *width as usize;
+            let buffer =
+                data.buffers()[0].slice_with_length(start, values.len().min(array.len() * *width as usize));
+            Some(Values::Dense { span: Span::of_buffer(buffer), stride: *width as u64 })
+        }
+        DataType::FixedSizeList(_, n) => {
+            let list = array.as_fixed_size_list();
+            let per_row = *n as u64;
+            let values = list.values();
+            if values.null_count() > 0 {
+                return Ok(None);
+            }
+            match values_of(values)? {
+                Some(Values::Dense { span, stride }) => {
+                    Some(Values::Dense { span, stride: stride * per_row })
+                }
+                Some(Values::Bits { bits, per_row: inner }) => {
+                    Some(Values::Bits { bits, per_row: inner * per_row })
+                }
+                _ => None,
+            }
+        }
+        DataType::Binary => Some(runs_of_bytes(array.as_binary::<i32>())),
+        DataType::LargeBinary => Some(runs_of_bytes(array.as_binary::<i64>())),
+        DataType::Utf8 => Some(runs_of_bytes(array.as_string::<i32>())),
+        DataType::LargeUtf8 => Some(runs_of_bytes(array.as_string::<i64>())),
+        DataType::List(_) => runs_of_items(array.as_list::<i32>())?,
+        DataType::LargeList(_) => runs_of_items(array.as_list::<i64>())?,
+        data_type => match DType::of_arrow(data_type) {
+            Some(dtype) => {
+                let data = array.to_data();
+                let width = dtype.width_bytes();
+                let buffer = data.buffers()[0].slice_with_length(data.offset() * width, data.len() * width);
+                Some(Values::Dense { span: Span::of_buffer(buffer), stride: width as u64 })
+            }
+            None => None,
+        },
+    })
+}
+
+fn runs_of_bytes<T: ByteArrayType>(array: &GenericByteArray<T>) -> Values {
+    let offsets = array.offsets().inner().inner().clone();
+    Values::Runs {
+        offsets: Span::of_buffer(offsets),
+        wide: T::Offset::IS_LARGE,
+        items: Span::of_buffer(array.values().clone()),
+        item_bytes: 1,
+    }
+}
+
+fn runs_of_items<O: OffsetSizeTrait>(array: &GenericListArray<O>) -> Result<Option<Values>> {
+    let values = array.values();
+    if values.null_count() > 0 {
+        return Ok(None);
+    }
+    Ok(match values_of(values)? {
+        Some(Values::Dense { span, stride }) if DType::of_arrow(values.data_type()).is_some() => {
+            Some(Values::Runs {
+                offsets: Span::of_buffer(array.offsets().inner().inner().clone()),
+                wide: O::IS_LARGE,
+                items: span,
+                item_bytes: stride,
+            })
+        }
+        _ => None,
+    })
+}

@@ -1,0 +1,100 @@
+//! Feeds training loops: datasets are memory-mapped into Arrow buffers, shuffled exactly, gathered once by parallel
+//! reader threads through lock-free rings, and kept ready in host memory for the GPU.
+//!
+//! A forebay is the pool just above a turbine: water stands there, ready, so the turbine never waits.
+//!
+//! ```text
+//! files            Arrow IPC · idx · npy · fixed-length binary
+//!   │ map          one Region per file: read-only mmap, or memory we own              map
+//!   ▼
+//! records          where each record lies in the Region; how it fills its columns     format
+//!   ▼
+//! shards           rows addressable as (shard, row); one table over many files        dataset
+//!   ▼
+//! order            position → row: exact shuffle                                      sampler
+//!   ▼
+//! tickets          worker threads claim batch numbers from lock-free rings            queue, loader
+//!   ▼
+//! gather           rows copied once into a free slot                                  batch
+//!   ▼
+//! slots            recycled memory: heap or locked                                    staging
+//!   ▼
+//! trainer          Batch: typed tensor views, Arrow RecordBatch                       loader
+//! ```
+//!
+//! # Example
+//!
+//! ```
+//! use forebay::{Dataset, Loader, Shuffle, col};
+//!
+//! # fn main() -> forebay::Result<()> {
+//! let images = Dataset::from_tensor("image", &[28, 28], vec![128u8; 100 * 784])?;
+//! let labels = Dataset::from_tensor("label", &[], (0..100i64).map(|i| i % 10).collect())?;
+//! let (train, test) = images.zip(&labels)?.split(0.9, 7)?;
+//! let mut loader = Loader::builder(&train)
+//!     .columns([col("image").cast::<f32>().scale(1.0 / 255.0), col("label")])
+//!     .batch_size(32)
+//!     .shuffle(Shuffle::Exact)
+//!     .seed(42)
+//!     .epochs(10)
+//!     .build()?;
+//! for batch in &mut loader {
+//!     let batch = batch?;
+//!     let x = batch.tensor::<f32>("image")?; // &[f32] and its shape [32, 28, 28]; cast from u8 in the gather
+//!     let y = batch.tensor::<i64>("label")?; // [32]
+//!     assert_eq!(x.shape()[0], y.as_slice().len());
+//! }
+//! let state = loader.state().to_json(); // go on from here another day: LoaderBuilder::resume
+//! # assert_eq!((test.len(), forebay::LoaderState::from_json(&state)?.epoch()), (10, 10));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Glossary
+//!
+//! - *record*: what a file holds one after another; *row*: a record as the dataset counts it; *column*: one value of
+//!   each row; *shard*: a file of a dataset; *chunk*: a run of rows of a shard whose columns lie in one piece each, such
+//!   as a record batch; *piece*: one column of one chunk.
+//! - *position*: a place in an epoch's order; *epoch*: one pass over all rows; *step*: the number of a batch in its
+//!   epoch; *batch*: the rows of one step.
+//! - *ticket*: the right and duty to make one batch; *slot*: the memory a batch is made in; *staging*: the kind of that
+//!   memory; *pinned*: memory that is never moved or swapped out.
+//! - *region*: an immutable range of bytes with an owner, mapped or in memory; *lent*: handed out where it lies instead
+//!   of copied.
+//!
+//! # Features
+//!
+//! - `cli` (default): the helper binary `forebay`. A library user turns it off: `default-features = false`.
+
+// Every snippet of the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+pub mod error;
+
+pub mod map;
+pub mod queue;
+pub mod sampler;
+mod staging;
+
+mod layout;
+
+pub mod format;
+
+pub mod dataset;
+
+mod batch;
+
+mod loader;
+
+pub mod convert;
+
+pub use batch::{Batch, BatchMut, Col, Ragged, RaggedText, Tensor, TensorMut, col};
+pub use dataset::{Dataset, OpenOptions, Source};
+pub use error::{Error, ErrorKind, Location, Result};
+pub use layout::{ColumnKind, DType, Element, tensor_field};
+pub use loader::{Bound, Loader, LoaderBuilder, LoaderState, Stats};
+pub use map::{Guard, Immutable, Preload};
+pub use sampler::{Remainder, Shuffle};
+pub use staging::Staging;

@@ -1,0 +1,270 @@
+//! Options of a loader, checked when it is built.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use super::state::{LoaderState, Options};
+use super::stats::Counters;
+use super::worker::{Shared, Worker};
+use super::{Clock, Loader};
+use crate::batch::{BatchMut, BatchPlan, Col, MapBatch, check_decode_budget};
+use crate::dataset::Dataset;
+use crate::error::{Error, ErrorKind, Result};
+use crate::map::ProcessUsage;
+use crate::queue::ordered_ring;
+use crate::sampler::{Audit, Order, Remainder, Shuffle, Steps};
+use crate::staging::{SlotPool, Staging};
+
+/// Bytes of batches a loader keeps ready at most, where the depth is left to it.
+const DEPTH_BYTES: usize = 256 << 20;
+
+/// Options of a [`Loader`].
+#[must_use]
+#[derive(Clone)]
+pub struct LoaderBuilder {
+    dataset: Dataset,
+    columns: Vec<Col>,
+    batch_size: usize,
+    shuffle: Shuffle,
+    seed: u64,
+    epochs: Option<u64>,
+    remainder: Remainder,
+    threads: Option<usize>,
+    depth: Option<usize>,
+    staging: Staging,
+    map: Option<MapBatch>,
+    resume: Option<LoaderState>,
+}
+
+impl LoaderBuilder {
+    pub(super) fn new(dataset: &Dataset) -> Self {
+        LoaderBuilder {
+            dataset: dataset.clone(),
+            columns: Vec::new(),
+            batch_size: 1,
+            shuffle: Shuffle::None,
+            seed: 0,
+            epochs: Some(1),
+            remainder: Remainder::default(),
+            threads: None,
+            depth: None,
+            staging: Staging::default(),
+            map: None,
+            resume: None,
+        }
+    }
+
+    /// The columns of each batch, in this order. Default: all, as they are.
+    pub fn columns<C: Into<Col>>(mut self, columns: impl IntoIterator<Item = C>) -> Self {
+        self.columns = columns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Rows in a batch. Default: 1.
+    pub fn batch_size(mut self, rows: usize) -> Self {
+        self.batch_size = rows;
+        self
+    }
+
+    /// The order of rows. Default: as they come.
+    pub fn shuffle(mut self, shuffle: Shuffle) -> Self {
+        self.shuffle = shuffle;
+        self
+    }
+
+    /// What a shuffled order depends on, beside the epoch. Default: 0.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// How many times to go through the dataset, counted from the beginning also after a resume. Default: 1.
+    pub fn epochs(mut self, epochs: u64) -> Self {
+        self.epochs = Some(epochs);
+        self
+    }
+
+    /// Goes through the dataset without end.
+    pub fn repeat(mut self) -> Self {
+        self.epochs = None;
+        self
+    }
+
+    /// What becomes of the rows that do not fill a batch. Default: [`Remainder::Keep`], a smaller last batch.
+    pub fn remainder(mut self, remainder: Remainder) -> Self {
+        self.remainder = remainder;
+        self
+    }
+
+    /// Threads that make batches, beside the trainer's own, which helps when it would have to wait. Default: one for
+    /// each core but one, at least one. With 0 the trainer makes every batch itself.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// How many batches may be ready or in the making at a time. Default: two for each thread and two more, or as many
+    /// as 256 MiB hold.
+    pub fn depth(mut self, batches: usize) -> Self {
+        self.depth = Some(batches);
+        self
+    }
+
+    /// Where batches are staged. Default: [`Staging::Heap`].
+    pub fn staging(mut self, staging: Staging) -> Self {
+        self.staging = staging;
+        self
+    }
+
+    /// A function that changes each batch where it is made, in a worker thread: augmentation, normalisation of one's
+    /// own. If it errs or panics, that is what the trainer gets in the place of the batch.
+    ///
+    /// For the order to stay reproducible it must depend on nothing but the batch.
+    ///
+    /// ```
+    /// # use forebay::{Dataset, Loader};
+    /// # fn main() -> forebay::Result<()> {
+    /// # let numbers = Dataset::from_tensor("x", &[], vec![1f32, 2.0, 3.0, 4.0])?;
+    /// let loader = Loader::builder(&numbers).batch_size(2).map_batch(|batch| {
+    ///     batch.tensor_mut::<f32>("x")?.as_mut_slice().iter_mut().for_each(|x| *x *= 10.0);
+    ///     Ok(())
+    /// });
+    /// for batch in loader.build()? {
+    ///     assert!(batch?.tensor::<f32>("x")?.as_slice()[0] >= 10.0);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn map_batch(
+        mut self,
+        map: impl Fn(&mut BatchMut<'_>) -> Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        self.map = Some(Arc::new(map));
+        self
+    }
+
+    /// Goes on where `state` was taken, with any number of threads and any depth.
+    pub fn resume(mut self, state: &LoaderState) -> Self {
+        self.resume = Some(state.clone());
+        self
+    }
+
+    /// Starts the loader's threads.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument`, with the value, for options that cannot be honoured; `Unsupported` for a column no tensor can
+    /// hold; `Mismatch`, with the difference, for a state of another dataset or other options; `TooLarge` for an exact
+    /// shuffle of chunks that must be decoded and do not fit their budget.
+    pub fn build(self) -> Result<Loader> {
+        let steps = Steps::new(self.dataset.len(), self.batch_size as u64, self.remainder)?;
+        if self.depth == Some(0) {
+            return Err(Error::invalid("depth must be at least 1 batch, found 0"));
+        }
+        if self.epochs == Some(0) {
+            return Err(Error::invalid(
+                "epochs must be at least 1, found 0: for a loader without end use repeat()",
+            ));
+        }
+        let options = Options {
+            seed: self.seed,
+            shuffle: self.shuffle,
+            batch_size: self.batch_size,
+            remainder: self.remainder,
+        };
+        let row_mask = self.remainder == Remainder::Pad;
+        let plan = Arc::new(BatchPlan::new(&self.dataset, &self.columns, self.batch_size, row_mask)?);
+        if self.shuffle != Shuffle::None {
+            check_decode_budget(&plan)?;
+        }
+        let (epoch, step, delivered) = match &self.resume {
+            None => (0, 0, Audit::default()),
+            Some(state) => state.check(self.dataset.fingerprint(), &options)?,
+        };
+        let (first_batch, num_batches) = batches(steps, self.epochs, epoch, step)?;
+
+        let threads = self.threads.unwrap_or_else(default_threads);
+        let depth = self.depth.unwrap_or_else(|| {
+            let affordable = DEPTH_BYTES / plan.layout.fixed_bytes.max(1);
+            (2 * threads + 2).min(affordable.max(2))
+        });
+        let shared = Arc::new(Shared {
+            // Those in the ring, one in each worker's hands, one in the trainer's and one it just let go of.
+            pool: SlotPool::new(self.staging, depth + threads + 2),
+            order: Order::new(self.dataset.len(), self.shuffle, self.seed),
+            steps,
+            options,
+            first_batch,
+            num_batches,
+            map: self.map,
+            counters: Counters::default(),
+            plan,
+        });
+        let (producer, consumer) = ordered_ring(depth, num_batches.map(|all| all - first_batch));
+        let mut loader = Loader {
+            worker: Worker::new(&shared.plan),
+            shared,
+            consumer,
+            threads: Vec::with_capacity(threads),
+            checked: 0,
+            epoch,
+            delivered,
+            failed: false,
+            received: first_batch,
+            pending: None,
+            process: std::process::id(),
+            clock: Clock {
+                built: Instant::now(),
+                usage: ProcessUsage::of_process(),
+                first_batch_ns: None,
+                waiting_ns: 0,
+                helping_ns: 0,
+            },
+        };
+        for number in 0..threads {
+            let (shared, producer) = (loader.shared.clone(), producer.clone());
+            let worker = Worker::new(&shared.plan);
+            let thread = thread::Builder::new().name(format!("forebay-{number}"));
+            let thread = thread.spawn(move || worker.run(&shared, &producer)).map_err(|e| {
+                Error::new(ErrorKind::Io, format!("cannot start thread {number} of {threads}: {e}"))
+                    .with_source(e)
+            })?;
+            loader.threads.push(thread);
+        }
+        Ok(loader)
+    }
+}
+
+/// The number of the first batch, and of the batch after the last, over all epochs.
+fn batches(steps: Steps, epochs: Option<u64>, epoch: u64, step: u64) -> Result<(u64, Option<u64>)> {
+    if steps.is_empty() {
+        return Ok((0, Some(0)));
+    }
+    let too_many =
+        || Error::invalid(format!("expected fewer than 2⁶³ batches, found epochs of {}", steps.len()));
+    let number = |epochs: u64| steps.len().checked_mul(epochs).filter(|&all| all < 1 << 63);
+    let first = number(epoch).and_then(|all| all.checked_add(step)).ok_or_else(too_many)?;
+    let all = epochs.map(|epochs| number(epochs).ok_or_else(too_many)).transpose()?;
+    Ok((first.min(all.unwrap_or(first)), all))
+}
+
+fn default_threads() -> usize {
+    thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1)).max(1)
+}
+
+impl std::fmt::Debug for LoaderBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LoaderBuilder")
+            .field("dataset", &self.dataset)
+            .field("columns", &self.columns)
+            .field("batch_size", &self.batch_size)
+            .field("shuffle", &self.shuffle)
+            .field("seed", &self.seed)
+            .field("epochs", &self.epochs)
+            .field("threads", &self.threads)
+            .field("depth", &self.depth)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,240 @@
+//! The loader: threads that make batches ahead of the trainer, and hand them over in order.
+//!
+//! ```text
+//! workers          claim a ticket (a batch number) ──▶ rows of that batch ──▶ gather into a slot ──▶ fill
+//! ordered ring     ticket mod depth: whoever finishes first, batches are handed over in order
+//! trainer          next(): checks the files once for all batches that are ready, then hands them over;
+//!                  if none is ready it claims a ticket itself instead of sleeping
+//! ```
+//!
+//! Which rows a batch has depends on its number, the dataset, the seed and the options, never on the number of
+//! threads or on timing. Everything that can go wrong in a worker, a panic of the user's own closure included,
+//! arrives as an `Err` in the place of its batch; the batches after it are whole.
+#![forbid(unsafe_code)]
+
+mod builder;
+mod state;
+mod stats;
+mod worker;
+
+use std::fmt;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+pub use builder::LoaderBuilder;
+pub use state::LoaderState;
+pub use stats::{Bound, Stats};
+
+use crate::batch::Batch;
+use crate::dataset::Dataset;
+use crate::error::{Error, ErrorKind, Result};
+use crate::map::ProcessUsage;
+use crate::queue::{Claim, Consumer, Pop};
+use crate::sampler::Audit;
+use worker::{Made, Shared, Worker};
+
+/// An iterator over the batches of a dataset, made ahead by threads of its own.
+///
+/// ```
+/// use forebay::{Dataset, Loader, Shuffle, col};
+///
+/// # fn main() -> forebay::Result<()> {
+/// let images = Dataset::from_tensor("image", &[2, 2], (0..=255u8).collect())?;
+/// let mut loader = Loader::builder(&images)
+///     .columns([col("image").cast::<f32>().scale(1.0 / 255.0)])
+///     .batch_size(16)
+///     .shuffle(Shuffle::Exact)
+///     .seed(42)
+///     .epochs(3)
+///     .build()?;
+/// let mut steps = 0;
+/// for batch in &mut loader {
+///     let batch = batch?;
+///     let image = batch.tensor::<f32>("image")?;
+///     assert_eq!(image.shape(), [16, 2, 2]);
+///     steps += 1;
+/// }
+/// assert_eq!(steps, 3 * 4);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Loader {
+    shared: Arc<Shared>,
+    consumer: Consumer<Result<Made>>,
+    threads: Vec<JoinHandle<()>>,
+    /// The consumer's own hands, for batches that are not ready.
+    worker: Worker,
+    /// How many batches at the head of the ring were gathered before the last look at the files.
+    checked: usize,
+    /// Rows delivered of the epoch `epoch`, and whether some batch of it failed.
+    epoch: u64,
+    delivered: Audit,
+    failed: bool,
+    received: u64,
+    /// What an audit found, for the next call.
+    pending: Option<Error>,
+    process: u32,
+    clock: Clock,
+}
+
+/// What the trainer's side measures.
+struct Clock {
+    built: Instant,
+    usage: ProcessUsage,
+    first_batch_ns: Option<u64>,
+    waiting_ns: u64,
+    helping_ns: u64,
+}
+
+impl Loader {
+    /// A loader over `dataset`, to be configured and built.
+    pub fn builder(dataset: &Dataset) -> LoaderBuilder {
+        LoaderBuilder::new(dataset)
+    }
+
+    /// Batches in an epoch.
+    pub fn steps_per_epoch(&self) -> u64 {
+        self.shared.steps.len()
+    }
+
+    /// Where the trainer is: after the last batch it received. See [`LoaderBuilder::resume`].
+    pub fn state(&self) -> LoaderState {
+        self.shared.state(self.received, self.epoch, self.delivered)
+    }
+
+    /// The audit of the epoch the last batch belonged to: its number, what was delivered of it so far, and what the
+    /// whole epoch must give.
+    ///
+    /// The loader compares the two itself at the end of every epoch in which no batch failed, and returns an `Err` of
+    /// kind `Internal` if they differ.
+    pub fn audit(&self) -> (u64, Audit, Audit) {
+        (self.epoch, self.delivered, self.shared.expected(self.epoch))
+    }
+
+    /// What the loader did so far, and who is slow.
+    pub fn stats(&self) -> Stats {
+        let ring = (self.consumer.ready(), self.consumer.capacity());
+        Stats::new(&self.shared.counters, &self.clock, self.received_here(), self.threads.len(), ring)
+    }
+
+    fn received_here(&self) -> u64 {
+        self.received - self.shared.first_batch
+    }
+
+    /// The next item of the ring: waits for it, and works on it rather than sleep.
+    fn take(&mut self) -> Option<Result<Made>> {
+        let mut started = None;
+        let taken = loop {
+            if self.checked == 0 {
+                self.checked = self.consumer.ready();
+                // Every batch that is ready was gathered before this look at the files, so whatever a file that was
+                // cut short left in them is seen here.
+                if self.checked > 0
+                    && let Err(error) = self.shared.plan.dataset.check()
+                {
+                    self.checked = 0;
+                    match self.consumer.try_pop() {
+                        Pop::Item(Ok(_)) => break Some(Err(error)),
+                        Pop::Item(failed) => break Some(failed),
+                        _ => {}
+                    }
+                }
+            }
+            match self.consumer.try_pop() {
+                Pop::Item(made) => {
+                    self.checked -= 1;
+                    break Some(made);
+                }
+                Pop::Abandoned => {
+                    self.checked -= 1;
+                    break Some(Err(Error::new(ErrorKind::Panic, "a worker gave up on this batch")));
+                }
+                Pop::Done => break None,
+                Pop::Pending => {
+                    let begun = Instant::now();
+                    started.get_or_insert(begun);
+                    match self.consumer.producer().try_claim() {
+                        Claim::Ticket(ticket) => {
+                            let made = self.worker.make(&self.shared, ticket.position());
+                            ticket.fill(made);
+                            self.clock.helping_ns += begun.elapsed().as_nanos() as u64;
+                        }
+                        Claim::Full | Claim::Done => {
+                            self.consumer.wait_ready();
+                            self.clock.waiting_ns += begun.elapsed().as_nanos() as u64;
+                        }
+                    }
+                }
+            }
+        };
+        if self.clock.first_batch_ns.is_none() {
+            self.clock.first_batch_ns = Some(self.clock.built.elapsed().as_nanos() as u64);
+        }
+        taken
+    }
+
+    /// Counts a batch as received, and closes its epoch's books if it is the last.
+    fn account(&mut self, made: &Result<Made>) {
+        let (epoch, step) = self.shared.steps.locate(self.received);
+        if epoch != self.epoch {
+            (self.epoch, self.delivered, self.failed) = (epoch, Audit::default(), false);
+        }
+        self.received += 1;
+        match made {
+            Ok(made) => self.delivered.merge(made.audit),
+            Err(_) => self.failed = true,
+        }
+        if step + 1 == self.shared.steps.len() && !self.failed {
+            self.pending = self.delivered.check(self.shared.expected(epoch)).err();
+        }
+    }
+}
+
+impl Iterator for Loader {
+    type Item = Result<Batch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if std::process::id() != self.process {
+            return Some(Err(Error::new(
+                ErrorKind::Forked,
+                "the loader was built before this process was forked, and its threads stayed behind: build it here",
+            )));
+        }
+        if let Some(error) = self.pending.take() {
+            return Some(Err(error));
+        }
+        let made = self.take()?;
+        self.account(&made);
+        Some(made.map(|made| made.batch))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left =
+            self.shared.num_batches.map(|all| usize::try_from(all - self.received).unwrap_or(usize::MAX));
+        (left.unwrap_or(usize::MAX), left)
+    }
+}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        self.consumer.close();
+        for thread in self.threads.drain(..) {
+            // In a forked child there is no thread to join: the handle alone is dropped.
+            if std::process::id() == self.process {
+                // A worker catches every panic; if one escaped, it was printed where it happened.
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Loader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loader")
+            .field("dataset", &self.shared.plan.dataset)
+            .field("received", &self.received)
+            .field("threads", &self.threads.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,116 @@
+//! How one batch is made, in whichever thread.
+#![forbid(unsafe_code)]
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::buffer::Buffer;
+
+use super::state::{LoaderState, Options};
+use super::stats::Counters;
+use crate::batch::{Batch, BatchPlan, Gatherer, MapBatch, Turn};
+use crate::error::{Error, Result};
+use crate::queue::Producer;
+use crate::sampler::{Audit, EpochOrder, Order, Steps};
+use crate::staging::SlotPool;
+
+/// What every worker of a loader knows.
+pub(super) struct Shared {
+    pub(super) plan: Arc<BatchPlan>,
+    pub(super) pool: Arc<SlotPool>,
+    pub(super) order: Order,
+    pub(super) steps: Steps,
+    pub(super) options: Options,
+    /// The number, counted over all epochs, of the batch at position 0 of the ring.
+    pub(super) first_batch: u64,
+    /// Batches in all epochs; `None` without end.
+    pub(super) num_batches: Option<u64>,
+    pub(super) map: Option<MapBatch>,
+    pub(super) counters: Counters,
+}
+
+/// A batch, and the audit of its rows.
+pub(super) struct Made {
+    pub(super) batch: Batch,
+    pub(super) audit: Audit,
+}
+
+impl Shared {
+    /// What the audit of the whole epoch `epoch` must give: every row but those a `Drop` leaves out.
+    pub(super) fn expected(&self, epoch: u64) -> Audit {
+        let order = self.order.epoch(epoch);
+        let mut dropped = Audit::default();
+        self.steps.dropped().for_each(|position| dropped.add(order.get(position)));
+        Audit::complete(self.order.len()).less(dropped)
+    }
+
+    pub(super) fn state(&self, received: u64, epoch: u64, delivered: Audit) -> LoaderState {
+        // An epoch without steps is never left.
+        let (next_epoch, step) = if self.steps.is_empty() { (0, 0) } else { self.steps.locate(received) };
+        let delivered = if next_epoch == epoch { delivered } else { Audit::default() };
+        LoaderState::new(self.plan.dataset.fingerprint(), &self.options, next_epoch, step, delivered)
+    }
+}
+
+/// The hands of one thread: scratch memory, and the order of the epoch it is in.
+pub(super) struct Worker {
+    gatherer: Gatherer,
+    rows: Vec<u64>,
+    lent: Vec<Option<Buffer>>,
+    epoch: Option<(u64, EpochOrder)>,
+}
+
+impl Worker {
+    pub(super) fn new(plan: &Arc<BatchPlan>) -> Self {
+        Worker { gatherer: Gatherer::new(plan.clone()), rows: Vec::new(), lent: Vec::new(), epoch: None }
+    }
+
+    /// Claims and fills positions until none is left or the ring is closed.
+    pub(super) fn run(mut self, shared: &Shared, producer: &Producer<Result<Made>>) {
+        loop {
+            let asked = Instant::now();
+            let Some(ticket) = producer.claim() else { return };
+            let begun = Instant::now();
+            let made = self.make(shared, ticket.position());
+            ticket.fill(made);
+            shared.counters.worked(begun - asked, begun.elapsed());
+        }
+    }
+
+    /// Makes the batch at `position` of the ring. A panic becomes an error.
+    pub(super) fn make(&mut self, shared: &Shared, position: u64) -> Result<Made> {
+        let number = shared.first_batch + position;
+        let made = catch_unwind(AssertUnwindSafe(|| self.try_make(shared, number)));
+        let made = made.unwrap_or_else(|panic| {
+            // Scratch a panic left behind is not trusted.
+            *self = Worker::new(&shared.plan);
+            let doing = if shared.map.is_some() { "map_batch" } else { "a worker" };
+            let (epoch, step) = shared.steps.locate(number);
+            let error = Error::panicked(doing, &*panic);
+            Err(Error::new(error.kind(), format!("{} (epoch {epoch}, step {step})", error.message())))
+        });
+        if let Ok(made) = &made {
+            shared.counters.made(&made.batch);
+        }
+        made
+    }
+
+    fn try_make(&mut self, shared: &Shared, number: u64) -> Result<Made> {
+        let (epoch, step) = shared.steps.locate(number);
+        let order = match self.epoch {
+            Some((known, order)) if known == epoch => order,
+            _ => self.epoch.insert((epoch, shared.order.epoch(epoch))).1,
+        };
+        let positions = shared.steps.positions(step);
+        self.rows.resize((positions.end - positions.start) as usize, 0);
+        order.fill(positions.start, &mut self.rows);
+        let mut audit = Audit::default();
+        audit.add_all(&self.rows);
+        let turn = Turn { epoch, step };
+        let (gatherer, lent) = (&mut self.gatherer, &mut self.lent);
+        let batch =
+            Batch::gather(gatherer, &shared.plan, &shared.pool, &self.rows, turn, shared.map.as_ref(), lent)?;
+        Ok(Made { batch, audit })
+    }
+}

@@ -1,0 +1,104 @@
+//! Reading a file before anyone asks for it.
+
+use memmap2::MmapMut;
+
+use super::region::Region;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Whether a mapped file is read before its first use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Preload {
+    /// Pages are read when they are first needed: the first batch comes at once.
+    #[default]
+    No,
+    /// All pages are read into the page cache, and mapped, beforehand: no fault later, as long as memory is
+    /// not short. It is still a map of the file, which processes of the machine share.
+    Populate,
+    /// The file is copied into memory of our own, in huge pages where the kernel grants them: no fault and
+    /// fewer TLB misses later, nobody can change it, and it is [lent](Region::lend) without a promise. Costs
+    /// its size in memory.
+    Copy,
+}
+
+impl Region {
+    /// This region with its bytes loaded as `how` says. Memory of our own is loaded already, and a clone is
+    /// returned.
+    ///
+    /// # Errors
+    ///
+    /// - [`ErrorKind::Truncated`] if the file became shorter, or a page of it could not be read;
+    /// - [`ErrorKind::Io`] if a page cannot be read, or the kernel refuses;
+    /// - [`ErrorKind::TooLarge`] if there is no memory for a copy.
+    pub fn preload(&self, how: Preload) -> Result<Region> {
+        if self.is_owned() {
+            return Ok(self.clone());
+        }
+        match how {
+            Preload::No => Ok(self.clone()),
+            Preload::Populate => self.populate().map(|()| self.clone()),
+            Preload::Copy => self.copied(),
+        }
+    }
+
+    /// Reads every page, then checks.
+    ///
+    /// `MADV_POPULATE_READ` reports a page that cannot be read as an error, where touching it would raise
+    /// SIGBUS. Kernels before 5.14 do not know it and say `EINVAL`: there, one byte of each page is touched.
+    fn populate(&self) -> Result<()> {
+        #[cfg(target_os = "linux")]
+        match self.madvise(0..self.len(), libc::MADV_POPULATE_READ) {
+            Ok(()) => {}
+            Err(source) if source.raw_os_error() == Some(libc::EINVAL) => self.touch_pages()?,
+            Err(source) => {
+                // A file cut short is told apart from a failing disk by its length.
+                self.check()?;
+                let message = format!("cannot read all of its {} bytes into memory: {source}", self.len());
+                return Err(self.locate(Error::new(ErrorKind::Io, message).with_source(source)));
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        self.touch_pages()?;
+        self.check()
+    }
+
+    /// Copies a byte out of each page.
+    fn touch_pages(&self) -> Result<()> {
+        /// No system has smaller pages.
+        const PAGE_BYTES: usize = 4096;
+        (0..self.len()).step_by(PAGE_BYTES).try_for_each(|at| self.copy_out(at as u64, &mut [0]))
+    }
+
+    /// A copy in memory of our own, checked.
+    fn copied(&self) -> Result<Region> {
+        let Some(path) = self.shared_path() else { return Ok(self.clone()) };
+        let no_memory = |source: std::io::Error| {
+            let message = format!("no memory for a copy of its {} bytes: {source}", self.len());
+            self.locate(Error::new(ErrorKind::TooLarge, message).with_source(source))
+        };
+        let mut pages = MmapMut::map_anon(self.len()).map_err(no_memory)?;
+        // A kernel built without huge pages refuses, and gives small ones.
+        #[cfg(target_os = "linux")]
+        let _ = pages.advise(memmap2::Advice::HugePage);
+        self.copy_out(0, &mut pages)?;
+        self.check()?;
+        Ok(Region::from_pages(pages.make_read_only().map_err(no_memory)?, path.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::map::MapOptions;
+
+    #[test]
+    fn touching_pages_stands_in_for_populating() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(40_000).unwrap();
+        let region = Region::map(file.path(), &MapOptions::new()).unwrap();
+        region.touch_pages().unwrap();
+        region.check().unwrap();
+        #[cfg(target_os = "linux")]
+        assert_eq!(region.resident_bytes(0..40_000).unwrap(), 40_000);
+    }
+}

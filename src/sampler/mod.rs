@@ -1,0 +1,39 @@
+//! Which row comes when: the order of an epoch, cut into steps, and the proof-reading of it.
+//!
+//! ```text
+//! seed, epoch ──epoch_key──▶ key ──Permutation──▶ position → row      order.rs, permutation.rs
+//! position ◀── step × batch size ◀── Steps ◀── batch number           steps.rs
+//! rows delivered ──Audit──▶ each once?                                audit.rs
+//! ```
+//!
+//! Everything here is a pure function of a few numbers: no memory that grows with the number of rows, no
+//! state, no I/O. So any thread can compute any part of any epoch, and seeking to a position costs no more
+//! than reading there.
+//!
+//! Invariants:
+//! - An [`EpochOrder`] is a bijection of `0..n`: every row at exactly one position.
+//! - It depends on the number of rows, the [`Shuffle`], the seed and the epoch, and on nothing else.
+//! - An order, once released, never changes: golden vectors in `tests/order.rs` pin it.
+//!
+//! Deliberately absent: array shuffles (O(n) memory before the first batch) and cryptographic strength
+//! (the orders are statistically random, and whoever wants to predict one can).
+#![forbid(unsafe_code)]
+
+mod key;
+
+mod feistel;
+mod table;
+
+mod permutation;
+
+mod order;
+
+mod steps;
+
+mod audit;
+
+pub use audit::Audit;
+pub use key::epoch_key;
+pub use order::{EpochOrder, Order, Shuffle};
+pub use permutation::Permutation;
+pub use steps::{Remainder, Steps};

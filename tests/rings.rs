@@ -1,0 +1,367 @@
+//! Promise: nothing is lost, doubled, leaked or out of order, and nobody is left asleep, with real threads under load.
+//!
+//! `scripts/tsan` runs the same under ThreadSanitizer; `tests/loom.rs` tries every interleaving of small cases.
+//! A thread that is never woken shows as a test that does not end.
+#![cfg(not(loom))]
+
+use forebay::queue::{Abandoned, Claim, Consumer, Fifo, Pop, PopError, Producer, PushError, ordered_ring};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Barrier};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// How often a stress test goes round: all the way where the optimiser has been, a tenth without it.
+const fn rounds(full: u64) -> u64 {
+    if cfg!(debug_assertions) { full / 10 } else { full }
+}
+
+/// A value that counts itself among the living, and carries a heap allocation for a double drop to trip over.
+#[derive(Debug)]
+struct Counted {
+    value: Box<u64>,
+    alive: Arc<AtomicI64>,
+}
+
+impl Counted {
+    fn new(value: u64, alive: &Arc<AtomicI64>) -> Self {
+        alive.fetch_add(1, Ordering::Relaxed);
+        Counted { value: Box::new(value), alive: alive.clone() }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.alive.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A small generator, so that the moments at which things happen differ from round to round.
+struct Dice(u64);
+
+impl Dice {
+    /// A number below `bound`.
+    fn roll(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 33) % bound
+    }
+}
+
+/// Joins every thread, and so waits for those that nobody woke until the test is stopped from outside.
+fn join<T>(threads: Vec<JoinHandle<T>>) -> Vec<T> {
+    threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+}
+
+fn spawn_fillers(producer: &Producer<u64>, threads: usize) -> Vec<JoinHandle<u64>> {
+    let fill_all = |producer: Producer<u64>| {
+        let mut filled = 0;
+        while let Some(ticket) = producer.claim() {
+            let position = ticket.position();
+            ticket.fill(position);
+            filled += 1;
+        }
+        filled
+    };
+    (0..threads).map(|_| producer.clone()).map(|producer| thread::spawn(move || fill_all(producer))).collect()
+}
+
+#[test]
+fn four_producers_are_popped_in_order_exactly_once() {
+    for capacity in [1, 2, 3, 7, 64] {
+        let len = rounds(1_000_000);
+        let (producer, mut consumer) = ordered_ring(capacity, Some(len));
+        let fillers = spawn_fillers(&producer, 4);
+        for position in 0..len {
+            assert_eq!(consumer.position(), position);
+            assert_eq!(consumer.pop(), Some(Ok(position)), "at capacity {capacity}");
+        }
+        assert_eq!(consumer.pop(), None);
+        assert_eq!(join(fillers).iter().sum::<u64>(), len);
+    }
+}
+
+#[test]
+fn a_consumer_that_lends_a_hand_pops_the_same_order_with_any_number_of_helpers() {
+    for helpers in [0, 1, 3] {
+        let len = rounds(300_000);
+        let (producer, mut consumer) = ordered_ring(3, Some(len));
+        let fillers = spawn_fillers(&producer, helpers);
+        let mut next = 0;
+        loop {
+            match consumer.try_pop() {
+                Pop::Item(position) => {
+                    assert_eq!(position, next);
+                    next += 1;
+                }
+                Pop::Pending => match producer.try_claim() {
+                    Claim::Ticket(ticket) => {
+                        let position = ticket.position();
+                        ticket.fill(position);
+                    }
+                    Claim::Full | Claim::Done => consumer.wait_ready(),
+                },
+                Pop::Abandoned => panic!("position {next} was abandoned by nobody"),
+                Pop::Done => break,
+            }
+        }
+        assert_eq!(next, len);
+        join(fillers);
+    }
+}
+
+#[test]
+fn tickets_filled_backwards_are_popped_forwards() {
+    let (producer, mut consumer) = ordered_ring(5, None);
+    let tickets: Vec<_> = std::iter::from_fn(|| match producer.try_claim() {
+        Claim::Ticket(ticket) => Some(ticket),
+        Claim::Full | Claim::Done => None,
+    })
+    .collect();
+    assert_eq!((tickets.len(), consumer.occupancy(), consumer.ready()), (5, 5, 0));
+    for ticket in tickets.into_iter().rev() {
+        assert_eq!(consumer.try_pop(), Pop::Pending);
+        let position = ticket.position();
+        if position == 3 { drop(ticket) } else { ticket.fill(position) }
+    }
+    assert_eq!((consumer.occupancy(), consumer.ready()), (5, 5));
+    let popped: Vec<_> = (0..5).map(|_| consumer.try_pop()).collect();
+    assert_eq!(popped, [Pop::Item(0), Pop::Item(1), Pop::Item(2), Pop::Abandoned, Pop::Item(4)]);
+    assert_eq!((consumer.occupancy(), consumer.position(), consumer.try_pop()), (0, 5, Pop::Pending));
+}
+
+#[test]
+fn a_ring_without_positions_is_done_at_once() {
+    let (producer, mut consumer) = ordered_ring::<u64>(4, Some(0));
+    assert!(producer.claim().is_none());
+    assert_eq!(consumer.pop(), None);
+}
+
+#[test]
+fn a_ring_whose_length_no_position_reaches_is_endless() {
+    let (producer, mut consumer) = ordered_ring(1, Some(u64::MAX));
+    producer.claim().unwrap().fill('a');
+    assert_eq!(consumer.pop(), Some(Ok('a')));
+    assert!(matches!(producer.try_claim(), Claim::Ticket(_)));
+    consumer.close();
+    assert!(producer.is_closed() && producer.claim().is_none());
+    assert_eq!((consumer.pop(), consumer.pop()), (Some(Err(Abandoned)), None));
+}
+
+#[test]
+fn workers_that_panic_leave_gaps_and_nobody_waiting() {
+    let len = rounds(20_000);
+    let (producer, mut consumer) = ordered_ring(8, Some(len));
+    let work = |producer: Producer<u64>| {
+        while let Some(ticket) = producer.claim() {
+            let position = ticket.position();
+            let worked = catch_unwind(AssertUnwindSafe(|| {
+                if position % 7 == 3 {
+                    // As `panic!`, without its words on the terminal.
+                    std::panic::resume_unwind(Box::new(()));
+                }
+                ticket.fill(position);
+            }));
+            assert_eq!(worked.is_err(), position % 7 == 3);
+        }
+    };
+    let workers = (0..3).map(|_| producer.clone()).map(|p| thread::spawn(move || work(p))).collect();
+    for position in 0..len {
+        let expected = if position % 7 == 3 { Err(Abandoned) } else { Ok(position) };
+        assert_eq!(consumer.pop(), Some(expected));
+    }
+    assert_eq!(consumer.pop(), None);
+    join::<()>(workers);
+}
+
+/// Pops `count` values, checks their order, and closes or drops the consumer.
+fn pop_then_leave(mut consumer: Consumer<Counted>, count: u64, close_first: bool) {
+    for position in 0..count {
+        assert_eq!(*consumer.pop().unwrap().unwrap().value, position);
+    }
+    if close_first {
+        consumer.close();
+        // What was claimed before the close comes still, without a gap, and then the end.
+        for position in count.. {
+            match consumer.pop() {
+                Some(value) => assert_eq!(*value.unwrap().value, position),
+                None => break,
+            }
+        }
+        assert_eq!(consumer.occupancy(), 0);
+    }
+}
+
+#[test]
+fn closing_an_ordered_ring_at_any_moment_leaves_no_thread_and_no_value() {
+    let mut dice = Dice(1);
+    for round in 0..rounds(2_000) {
+        let alive = Arc::new(AtomicI64::new(0));
+        let (producer, consumer) = ordered_ring(1 + dice.roll(9) as usize, None);
+        let workers = (0..3).map(|_| (producer.clone(), alive.clone())).map(|(producer, alive)| {
+            thread::spawn(move || {
+                while let Some(ticket) = producer.claim() {
+                    let value = Counted::new(ticket.position(), &alive);
+                    ticket.fill(value);
+                }
+            })
+        });
+        let workers = workers.collect();
+        pop_then_leave(consumer, dice.roll(60), round % 2 == 0);
+        join::<()>(workers);
+        drop(producer);
+        assert_eq!(alive.load(Ordering::Relaxed), 0, "values left alive in round {round}");
+    }
+}
+
+#[test]
+fn a_ticket_outlives_its_consumer() {
+    let alive = Arc::new(AtomicI64::new(0));
+    let (producer, consumer) = ordered_ring(2, None);
+    let ticket = producer.claim().unwrap();
+    drop(consumer);
+    ticket.fill(Counted::new(0, &alive));
+    assert!(producer.claim().is_none());
+    drop(producer);
+    assert_eq!(alive.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_fifo_loses_nothing_and_keeps_the_order_of_each_producer() {
+    for capacity in [1, 2, 7, 64] {
+        let (producers, per_producer) = (4, rounds(200_000));
+        let fifo = Arc::new(Fifo::new(capacity));
+        let pushers = (0..producers).map(|producer| {
+            let fifo = fifo.clone();
+            thread::spawn(move || (0..per_producer).for_each(|n| fifo.push((producer, n)).unwrap()))
+        });
+        let poppers = (0..4).map(|_| {
+            let fifo = fifo.clone();
+            thread::spawn(move || std::iter::from_fn(|| fifo.pop()).collect::<Vec<(usize, u64)>>())
+        });
+        let (poppers, pushers) = (poppers.collect(), pushers.collect());
+        join::<()>(pushers);
+        fifo.close();
+        let popped = join(poppers);
+        for producer in 0..producers {
+            let of = |popped: &Vec<(usize, u64)>| -> Vec<u64> {
+                popped.iter().filter(|&&(from, _)| from == producer).map(|&(_, n)| n).collect()
+            };
+            assert!(popped.iter().all(|popped| of(popped).is_sorted()));
+            let mut all: Vec<u64> = popped.iter().flat_map(of).collect();
+            all.sort_unstable();
+            assert!(all.into_iter().eq(0..per_producer), "producer {producer} at capacity {capacity}");
+        }
+    }
+}
+
+#[test]
+fn closing_a_fifo_at_any_moment_loses_no_value_it_accepted() {
+    let mut dice = Dice(2);
+    for round in 0..rounds(2_000) {
+        let alive = Arc::new(AtomicI64::new(0));
+        let fifo = Arc::new(Fifo::new(1 + dice.roll(5) as usize));
+        let pushers = (0..2).map(|_| (fifo.clone(), alive.clone())).map(|(fifo, alive)| {
+            thread::spawn(move || (0..).take_while(|&n| fifo.push(Counted::new(n, &alive)).is_ok()).count())
+        });
+        let poppers = (0..2).map(|_| fifo.clone()).map(|fifo| {
+            thread::spawn(move || {
+                let popped = std::iter::from_fn(|| fifo.pop()).count();
+                assert_eq!(fifo.try_pop().unwrap_err(), PopError::Closed);
+                popped
+            })
+        });
+        let (pushers, poppers) = (pushers.collect(), poppers.collect());
+        let popped_here = (0..dice.roll(60)).map(|_| fifo.pop().unwrap()).count();
+        fifo.close();
+        let pushed: usize = join(pushers).iter().sum();
+        let popped = popped_here + join(poppers).iter().sum::<usize>();
+        assert_eq!(popped, pushed, "in round {round}");
+        assert_eq!(alive.load(Ordering::Relaxed), 0, "values left alive in round {round}");
+    }
+}
+
+#[test]
+fn a_fifo_says_full_empty_and_closed_and_gives_the_value_back() {
+    let alive = Arc::new(AtomicI64::new(0));
+    let fifo = Fifo::new(2);
+    assert_eq!((fifo.try_pop().unwrap_err(), fifo.is_empty(), fifo.capacity()), (PopError::Empty, true, 2));
+    fifo.try_push(Counted::new(0, &alive)).unwrap();
+    fifo.push(Counted::new(1, &alive)).unwrap();
+    assert!(
+        matches!(fifo.try_push(Counted::new(2, &alive)), Err(PushError::Full(value)) if *value.value == 2)
+    );
+    fifo.close();
+    assert!(
+        matches!(fifo.try_push(Counted::new(3, &alive)), Err(PushError::Closed(value)) if *value.value == 3)
+    );
+    assert_eq!(*fifo.push(Counted::new(4, &alive)).unwrap_err().value, 4);
+    assert_eq!((*fifo.pop().unwrap().value, fifo.len(), fifo.is_closed()), (0, 1, true));
+    drop(fifo);
+    assert_eq!(alive.load(Ordering::Relaxed), 0, "what is left in a queue is dropped with it");
+}
+
+/// The processor time this thread has used.
+fn thread_cpu_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is valid for writing, and the clock is one every Linux has.
+    let rc = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    assert_eq!(rc, 0);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// How much processor time `wait` burns while what it waits for takes 300 ms to come.
+fn burnt_waiting(wait: impl FnOnce() + Send + 'static, come: impl FnOnce()) -> Duration {
+    let start = Arc::new(Barrier::new(2));
+    let waiter = thread::spawn({
+        let start = start.clone();
+        move || {
+            start.wait();
+            let before = thread_cpu_time();
+            wait();
+            thread_cpu_time() - before
+        }
+    });
+    start.wait();
+    // Nobody sends on this channel: it is the bound of the wait.
+    let (_silent, never) = mpsc::channel::<()>();
+    assert_eq!(never.recv_timeout(Duration::from_millis(300)), Err(RecvTimeoutError::Timeout));
+    come();
+    waiter.join().unwrap()
+}
+
+#[test]
+fn a_thread_that_waits_burns_next_to_nothing() {
+    let bound = Duration::from_millis(10);
+
+    let (producer, mut consumer) = ordered_ring(1, Some(2));
+    let pop = move || assert_eq!((consumer.pop(), consumer.pop()), (Some(Ok('a')), Some(Ok('b'))));
+    let burnt = burnt_waiting(pop, || (0..2).for_each(|n| producer.claim().unwrap().fill(['a', 'b'][n])));
+    assert!(burnt < bound, "a consumer of an empty ring burnt {burnt:?} of 300 ms");
+
+    let (producer, mut consumer) = ordered_ring(1, None);
+    producer.claim().unwrap().fill('a');
+    let burnt = burnt_waiting(move || producer.claim().unwrap().fill('b'), || _ = consumer.try_pop());
+    assert!(burnt < bound, "a producer of a full ring burnt {burnt:?} of 300 ms");
+
+    let fifo = Arc::new(Fifo::new(1));
+    let pop = fifo.clone();
+    let burnt = burnt_waiting(move || _ = pop.pop(), || fifo.push('a').unwrap());
+    assert!(burnt < bound, "a consumer of an empty queue burnt {burnt:?} of 300 ms");
+
+    let fifo = Arc::new(Fifo::new(1));
+    fifo.push('a').unwrap();
+    let push = fifo.clone();
+    let burnt = burnt_waiting(move || push.push('b').unwrap(), || _ = fifo.pop());
+    assert!(burnt < bound, "a producer of a full queue burnt {burnt:?} of 300 ms");
+}
+
+#[test]
+fn the_ends_of_a_ring_go_to_any_thread() {
+    fn goes_to_any_thread<T: Send>() {}
+    fn shared_by_threads<T: Sync>() {}
+    // `Cell` is `Send` and not `Sync`: all a value needs.
+    goes_to_any_thread::<(Producer<std::cell::Cell<u8>>, Consumer<std::cell::Cell<u8>>)>();
+    goes_to_any_thread::<forebay::queue::Ticket<'_, std::cell::Cell<u8>>>();
+    shared_by_threads::<(Producer<std::cell::Cell<u8>>, Fifo<std::cell::Cell<u8>>)>();
+}
