@@ -1,9 +1,10 @@
 //! The ordered ring and the Fifo: what a hand-over from thread to thread costs, with nothing else to do.
 //!
-//! The peers in each group are the ceiling: crossbeam's `ArrayQueue` spun upon by both sides (no waiting layer, a
-//! busy core for each) and crossbeam's bounded channel (which parks as we do). Every run starts its own threads
-//! and moves `ITEMS` numbers, so that the start is a small part; every sum is checked. A consumer that the producers
-//! keep busy and one that waits are told apart by the capacity: at 4 both park often, at 256 rarely.
+//! The peers in each group are the ceiling: crossbeam's `ArrayQueue` spun upon by both sides (no waiting
+//! layer, a busy core for each) and crossbeam's bounded channel (which parks as we do). Every run starts its
+//! own threads and moves `ITEMS` numbers, so that the start is a small part; every sum is checked. A consumer
+//! that the producers keep busy and one that waits are told apart by the capacity: at 4 both park often, at
+//! 256 rarely.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use crossbeam::channel;
@@ -13,7 +14,7 @@ use std::hint::black_box;
 use std::thread;
 
 /// Numbers moved in a run; a multiple of every number of producers.
-const ITEMS: u64 = 1 << 17;
+const ITEMS: u64 = 1 << 15;
 const CAPACITIES: [usize; 2] = [4, 256];
 
 /// Runs `push` on each of `producers` threads, with its share of the numbers, beside `pop` on this one.
@@ -79,7 +80,8 @@ fn hand_over(c: &mut Criterion) {
     }
 }
 
-/// Both ends on one thread: what the operations themselves cost, without a cache line in flight or a thread parked.
+/// Both ends on one thread: what the operations themselves cost, without a cache line in flight or a thread
+/// parked.
 fn alone(c: &mut Criterion) {
     let mut group = c.benchmark_group("ring/alone");
     group.throughput(Throughput::Elements(1));

@@ -1,9 +1,10 @@
 //! Promise: the waiting layer loses no wake-up and the ordered ring no value, under *every* interleaving.
 //!
-//! Run by `scripts/loom`. Each test is a small program that loom runs once for every order of its steps and every
-//! value the memory model lets a load return; a thread that would sleep for ever is reported as a deadlock, a
-//! value that is not dropped as a leak. `Fifo` is not modelled, as crossbeam's `ArrayQueue` under it is not
-//! instrumented for loom; `tests/rings.rs` holds it to its promise under load and under ThreadSanitizer.
+//! Run by `scripts/loom`. Each test is a small program that loom runs once for every order of its steps and
+//! every value the memory model lets a load return; a thread that would sleep for ever is reported as a
+//! deadlock, a value that is not dropped as a leak. `Fifo` is not modelled, as crossbeam's `ArrayQueue` under
+//! it is not instrumented for loom; `tests/rings.rs` holds it to its promise under load and under
+//! ThreadSanitizer.
 #![cfg(loom)]
 
 use forebay::queue::{Abandoned, Claim, Consumer, Pop, Producer, Waiters, ordered_ring};

@@ -1,7 +1,8 @@
-//! Promise: nothing is lost, doubled, leaked or out of order, and nobody is left asleep, with real threads under load.
+//! Promise: nothing is lost, doubled, leaked or out of order, and nobody is left asleep, with real threads
+//! under load.
 //!
-//! `scripts/tsan` runs the same under ThreadSanitizer; `tests/loom.rs` tries every interleaving of small cases.
-//! A thread that is never woken shows as a test that does not end.
+//! `scripts/tsan` runs the same under ThreadSanitizer; `tests/loom.rs` tries every interleaving of small
+//! cases. A thread that is never woken shows as a test that does not end.
 #![cfg(not(loom))]
 
 use forebay::queue::{Abandoned, Claim, Consumer, Fifo, Pop, PopError, Producer, PushError, ordered_ring};

@@ -181,10 +181,10 @@ impl Region {
     ///
     /// [`ErrorKind::Malformed`], with `dst` untouched, if the region ends before the range does.
     pub fn copy_out(&self, offset: u64, dst: &mut [u8]) -> Result<()> {
-        let range = self.span(offset..offset.saturating_add(dst.len() as u64))?;
-        // SAFETY: `dst` is valid for writes of its length, which is `range`'s: had `span`'s end been cut by
-        // the saturation it would have been refused, as no region reaches the end of the address space.
-        unsafe { self.copy_to(range, dst.as_mut_ptr()) };
+        let span = self.span(offset..offset.saturating_add(dst.len() as u64))?;
+        // SAFETY: `dst` is valid for writes of its length, which is that of `span`: an end that saturated lies
+        // past any region and was refused.
+        unsafe { self.copy_to(span, dst.as_mut_ptr()) };
         Ok(())
     }
 

@@ -242,32 +242,51 @@ mod tests {
         assert_eq!(again.first_fault(), None);
     }
 
-    /// Ranges come and go around one that stays; a torn pair of bounds would claim addresses of the one that
-    /// stays, or of nobody.
+    /// A torn pair of bounds would claim the addresses between two ranges, which may be another's.
     #[test]
     fn a_range_being_changed_is_never_half_seen() {
-        const ROUNDS: usize = if cfg!(miri) { 100 } else { 100_000 };
-        let table = table();
-        // All changes happen in the entries before that of the range which stays.
-        let placeholders = [1, 2, 3].map(|i| table.enter(i, 1));
-        let stays = table.enter(0x50_0000, 0x1000);
-        placeholders.into_iter().for_each(|entry| table.remove(entry));
-        let running = &AtomicUsize::new(3);
+        const CHANGES: usize = if cfg!(miri) { 300 } else { 1_000_000 };
+        let ranges = [0x1000..0x2000, 0x7000..0x8000];
+        let entry = Entry::new();
+        entry.set_range(ranges[0].clone());
+        let changing = AtomicBool::new(true);
         std::thread::scope(|scope| {
-            for thread in 0..3 {
-                scope.spawn(move || {
-                    for round in 0..ROUNDS {
-                        // Now below, now above; a mix of both bounds would span the one that stays.
-                        let base = if (round + thread) % 2 == 0 { 0x10_0000 } else { 0x90_0000 };
-                        table.remove(table.enter(base, 0x1000));
-                    }
-                    running.fetch_sub(1, Ordering::Relaxed);
-                });
-            }
-            while running.load(Ordering::Relaxed) > 0 {
-                assert!(ptr::eq(table.find(0x50_0800).unwrap().0, stays));
-                assert!(table.find(0x70_0000).is_none());
+            scope.spawn(|| {
+                (0..CHANGES).for_each(|i| entry.set_range(ranges[i % 2].clone()));
+                changing.store(false, Ordering::Relaxed);
+            });
+            while changing.load(Ordering::Relaxed) {
+                let seen = entry.range();
+                assert!(seen.as_ref().is_none_or(|range| ranges.contains(range)), "{seen:x?}");
             }
         });
+        assert_eq!(entry.range().as_ref(), Some(&ranges[(CHANGES - 1) % 2]));
+    }
+
+    /// Threads that enter and remove at once, past one block, never share an entry.
+    #[test]
+    fn an_entry_belongs_to_one_thread_at_a_time() {
+        const ROUNDS: usize = if cfg!(miri) { 2 } else { 300 };
+        const HELD: usize = 100;
+        let table = table();
+        std::thread::scope(|scope| {
+            for thread in 1..=4 {
+                scope.spawn(move || {
+                    for _ in 0..ROUNDS {
+                        let base = |i: usize| (thread * HELD + i) * 0x1000;
+                        let entries: Vec<_> = (0..HELD).map(|i| table.enter(base(i), 0x1000)).collect();
+                        for (i, entry) in entries.into_iter().enumerate() {
+                            let (found, range) = table.find(base(i)).expect("entered by this thread");
+                            assert!(ptr::eq(found, entry));
+                            assert_eq!(range.start, base(i));
+                            table.remove(entry);
+                        }
+                    }
+                });
+            }
+        });
+        // All four at once need two blocks; who looks while entries change hands may add another.
+        assert!(num_blocks(table) <= 4);
+        assert!(table.entries().all(|entry| !entry.taken.load(Ordering::Relaxed)));
     }
 }

@@ -5,10 +5,11 @@
 //!
 //! # The gate
 //!
-//! `ArrayQueue` knows no close, and a flag beside it would race: a push looks at the flag, the queue is closed,
-//! a consumer finds it closed and empty and leaves, the push succeeds, and its value is never popped. So a push
-//! goes in through a gate, one word that holds the flag and the number of pushes under way, and out again. A
-//! consumer believes an empty queue to be the end of it only when the flag is set and nobody is inside.
+//! `ArrayQueue` knows no close, and a flag beside it would race: a push looks at the flag, the queue is
+//! closed, a consumer finds it closed and empty and leaves, the push succeeds, and its value is never popped.
+//! So a push goes in through a gate, one word that holds the flag and the number of pushes under way, and out
+//! again. A consumer believes an empty queue to be the end of it only when the flag is set and nobody is
+//! inside.
 //!
 //! # Invariants
 //!

@@ -2,8 +2,8 @@
 //!
 //! Through a bounded ring. There are two, and below both lies one waiting layer:
 //!
-//! - [`ordered_ring`]: many producers, one consumer. A producer claims a *position* first and fills it when it
-//!   is done; values are handed over in the order of their positions, whoever finishes first.
+//! - [`ordered_ring`]: many producers, one consumer. A producer claims a *position* first and fills it when
+//!   it is done; values are handed over in the order of their positions, whoever finishes first.
 //! - [`Fifo`]: many producers, many consumers, first in, first out.
 //! - [`Waiters`]: spin a little, yield a little, then park. An idle thread costs nothing, and waking nobody
 //!   costs a fence and a load.
@@ -20,8 +20,8 @@
 //!
 //! # Deliberately absent
 //!
-//! Unbounded queues (backpressure is the point), waiting with a deadline (closing is how waiting ends), waiting
-//! on several rings at once, async.
+//! Unbounded queues (backpressure is the point), waiting with a deadline (closing is how waiting ends),
+//! waiting on several rings at once, async.
 
 mod fifo;
 mod ordered;

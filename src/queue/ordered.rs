@@ -1,8 +1,8 @@
 //! How do values that many threads finish in any order reach one consumer in *the* order?
 //!
-//! By a ring in which the place is given out before the work is done. A producer claims the next position, works,
-//! and fills it; position `p` lies in slot `p mod capacity`; the consumer waits at the head position until that
-//! slot is filled. There is no reorder buffer, because the ring is one.
+//! By a ring in which the place is given out before the work is done. A producer claims the next position,
+//! works, and fills it; position `p` lies in slot `p mod capacity`; the consumer waits at the head position
+//! until that slot is filled. There is no reorder buffer, because the ring is one.
 //!
 //! ```text
 //!   position      17      18      19      20      21      22
@@ -15,8 +15,9 @@
 //!
 //! # Who may touch a slot
 //!
-//! - *claim*: `tail` is moved from `p` to `p + 1` by a compare-exchange, and only where `p < head + capacity`.
-//!   One thread wins `p`, and the slot's value of one lap before has been taken out: the slot is the ticket's.
+//! - *claim*: `tail` is moved from `p` to `p + 1` by a compare-exchange, and only where
+//!   `p < head + capacity`. One thread wins `p`, and the slot's value of one lap before has been taken out: the
+//!   slot is the ticket's.
 //! - *fill*: the ticket's holder writes the value and then sets the state to `FILLED` (or, dropping the
 //!   ticket, to `ABANDONED`): the slot is the consumer's.
 //! - *pop*: the consumer finds the state set, takes the value out, sets `EMPTY` and then moves `head` on: the
@@ -28,7 +29,8 @@
 //! # Invariants
 //!
 //! - `head ≤ tail ≤ head + capacity` and `tail ≤ len`; both only grow; only the consumer moves `head`.
-//! - A slot outside of `head..tail` is `EMPTY`; a slot that is `FILLED` holds an initialised value, any other none.
+//! - A slot outside of `head..tail` is `EMPTY`; a slot that is `FILLED` holds an initialised value, any other
+//!   none.
 //! - Closing sets the top bit of `tail`, the very word that claims compare and exchange: after it no claim
 //!   succeeds, and the positions claimed before it are an exact, final number.
 //!
@@ -154,9 +156,9 @@ struct Slot<T> {
     value: UnsafeCell<MaybeUninit<T>>,
 }
 
-// SAFETY: the only part of a `Ring` that is not `Sync` is the slots' values. A value is accessed by one thread at
-// a time, as set out under "Who may touch a slot", and passes from thread to thread, for which `T: Send` is
-// enough; no `&T` is ever made.
+// SAFETY: the only part of a `Ring` that is not `Sync` is the slots' values. A value is accessed by one
+// thread at a time, as set out under "Who may touch a slot", and passes from thread to thread, for which `T:
+// Send` is enough; no `&T` is ever made.
 unsafe impl<T: Send> Sync for Ring<T> {}
 
 impl<T> Ring<T> {
@@ -195,8 +197,8 @@ impl<T> Drop for Ring<T> {
             // Acquire pairs with the Release in `Ticket::settle`; the last reference to the ring has been
             // given up by then, which orders it too, by a fence that ThreadSanitizer cannot see.
             if slot.state.load(Ordering::Acquire) == FILLED {
-                // SAFETY: a `FILLED` slot holds an initialised value (invariant of the module), and `&mut self`
-                // says that nobody else reads or takes it.
+                // SAFETY: a `FILLED` slot holds an initialised value (invariant of the module), and `&mut
+                // self` says that nobody else reads or takes it.
                 slot.value.with_mut(|value| unsafe { (*value).assume_init_drop() });
             }
         }
@@ -215,7 +217,8 @@ impl<T> Producer<T> {
             if tail >= ring.len {
                 return Claim::Done;
             }
-            // Acquire pairs with the Release in `Consumer::advance`: what lay in the slot a lap ago is taken out.
+            // Acquire pairs with the Release in `Consumer::advance`: what lay in the slot a lap ago is taken
+            // out.
             if tail >= ring.head.load(Ordering::Acquire) + ring.slots.len() as u64 {
                 return Claim::Full;
             }
@@ -296,8 +299,8 @@ impl<T> Consumer<T> {
         match self.state_at(self.position()) {
             FILLED => {
                 let slot = self.ring().slot(self.position());
-                // SAFETY: the state is `FILLED`, so the value is initialised and its writer is done (the Acquire
-                // in `state_at`). `advance` sets the state to `EMPTY`, so it is read out once.
+                // SAFETY: the state is `FILLED`, so the value is initialised and its writer is done (the
+                // Acquire in `state_at`). `advance` sets the state to `EMPTY`, so it is read out once.
                 let value = slot.value.with_mut(|value| unsafe { (*value).assume_init_read() });
                 self.advance();
                 Pop::Item(value)
@@ -314,7 +317,8 @@ impl<T> Consumer<T> {
     /// Takes the value at the head position, waiting for it; `None` when there is no such position.
     ///
     /// Somebody else must claim and fill that position. A consumer that may be the only one at work claims
-    /// through [`producer`](Consumer::producer) while the head is pending, and waits when there is nothing to claim:
+    /// through [`producer`](Consumer::producer) while the head is pending, and waits when there is nothing to
+    /// claim:
     ///
     /// ```
     /// # use forebay::queue::{Claim, Pop, ordered_ring};
@@ -415,7 +419,8 @@ impl<T> Consumer<T> {
         let (ring, head) = (self.ring(), self.position());
         // Relaxed: published by the store below, before anyone can claim the slot again.
         ring.slot(head).state.store(EMPTY, Ordering::Relaxed);
-        // Release pairs with the Acquire in `Producer::try_claim`: the slot is handed back, its value taken out.
+        // Release pairs with the Acquire in `Producer::try_claim`: the slot is handed back, its value taken
+        // out.
         ring.head.store(head + 1, Ordering::Release);
         ring.room.wake_one();
     }

@@ -50,8 +50,8 @@ use super::sync::{
 use std::fmt;
 use std::sync::PoisonError;
 
-/// Rounds of spinning, each twice as long as the one before: 63 pauses in all, well below the price of a park.
-/// A model has no use for them: every interleaving is tried anyway.
+/// Rounds of spinning, each twice as long as the one before: 63 pauses in all, well below the price of a
+/// park. A model has no use for them: every interleaving is tried anyway.
 const SPIN_ROUNDS: u32 = if cfg!(loom) { 0 } else { 6 };
 
 /// Yields between spinning and parking: on a busy machine the other side may only need the core.
@@ -125,13 +125,15 @@ impl Waiters {
     fn park_until<T>(&self, mut condition: impl FnMut() -> Option<T>) -> T {
         let _counted = Counted::new(self);
         loop {
-            // Acquire pairs with the Release in `wake`: whoever sees a generation sees the change it stands for.
+            // Acquire pairs with the Release in `wake`: whoever sees a generation sees the change it stands
+            // for.
             let seen = self.generation.load(Ordering::Acquire);
             if let Some(value) = condition() {
                 return value;
             }
             let mut guard = self.lock();
-            // Relaxed: the generation moves only under the lock, which is held; its unlock pairs with this lock.
+            // Relaxed: the generation moves only under the lock, which is held; its unlock pairs with this
+            // lock.
             while self.generation.load(Ordering::Relaxed) == seen {
                 guard = self.moved_on.wait(guard).unwrap_or_else(PoisonError::into_inner);
             }
@@ -144,10 +146,12 @@ impl Waiters {
         self.wake_all_if(|| true);
     }
 
-    /// Makes every waiting thread look again, unless `relevant` says that the change is not what they wait for.
+    /// Makes every waiting thread look again, unless `relevant` says that the change is not what they wait
+    /// for.
     ///
-    /// `relevant` is asked only when somebody waits. It may read, relaxed, what a waiter wrote before it began
-    /// to wait: a waiter that this call could be the only one to wake is ordered before it by the fences.
+    /// `relevant` is asked only when somebody waits. It may read, relaxed, what a waiter wrote before it
+    /// began to wait: a waiter that this call could be the only one to wake is ordered before it by the
+    /// fences.
     #[inline]
     pub fn wake_all_if(&self, relevant: impl FnOnce() -> bool) {
         if self.anybody() && relevant() {
