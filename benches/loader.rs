@@ -14,7 +14,10 @@ fn load(dataset: &Dataset, threads: usize, epochs: u64) -> Duration {
     let builder = Loader::builder(dataset).batch_size(BATCH).shuffle(Shuffle::Exact).threads(threads);
     let mut loader = builder.epochs(epochs + 1).build().unwrap();
     let steps = loader.steps_per_epoch() as usize;
-    assert_eq!(loader.by_ref().take(steps).map(|batch| batch.unwrap().num_rows() as u64).sum::<u64>(), dataset.len());
+    assert_eq!(
+        loader.by_ref().take(steps).map(|batch| batch.unwrap().num_rows() as u64).sum::<u64>(),
+        dataset.len()
+    );
     let started = Instant::now();
     loader.for_each(|batch| {
         std::hint::black_box(batch.unwrap().num_rows());
@@ -27,7 +30,10 @@ fn bench(c: &mut Criterion) {
         let folder = dataset(rows, width);
         let order = order(rows, 1);
         let mut group = c.benchmark_group(format!("loader/{}B", width * 4));
-        group.throughput(Throughput::Elements(rows as u64)).sample_size(10).measurement_time(Duration::from_secs(4));
+        group
+            .throughput(Throughput::Elements(rows as u64))
+            .sample_size(10)
+            .measurement_time(Duration::from_secs(4));
         for (name, source, preload) in [
             ("populated", Source::Populated, Preload::Populate),
             ("huge-pages", Source::HugePages, Preload::Copy),
@@ -39,7 +45,9 @@ fn bench(c: &mut Criterion) {
                 for ahead in [8, 16, 32] {
                     let id = BenchmarkId::new(format!("{name}/ceiling, {ahead} rows ahead"), threads);
                     group.bench_function(id, |b| {
-                        b.iter_custom(|epochs| (0..epochs).map(|_| columns.gather(&order, threads, ahead)).sum())
+                        b.iter_custom(|epochs| {
+                            (0..epochs).map(|_| columns.gather(&order, threads, ahead)).sum()
+                        })
                     });
                 }
                 group.bench_function(BenchmarkId::new(format!("{name}/loader"), threads), |b| {
@@ -58,8 +66,10 @@ fn bench(c: &mut Criterion) {
                 let epoch = || {
                     let dataset = Dataset::open(&folder).unwrap();
                     let started = Instant::now();
-                    let builder = Loader::builder(&dataset).batch_size(BATCH).shuffle(Shuffle::Exact).threads(1);
-                    let rows = builder.build().unwrap().map(|batch| batch.unwrap().num_rows() as u64).sum::<u64>();
+                    let builder =
+                        Loader::builder(&dataset).batch_size(BATCH).shuffle(Shuffle::Exact).threads(1);
+                    let rows =
+                        builder.build().unwrap().map(|batch| batch.unwrap().num_rows() as u64).sum::<u64>();
                     assert_eq!(rows, dataset.len());
                     started.elapsed()
                 };

@@ -35,7 +35,8 @@ fn bench(c: &mut Criterion) {
     group.bench_function("dataset to first batch", |b| {
         b.iter(|| {
             let dataset = Dataset::open(&folder).unwrap();
-            let mut loader = Loader::builder(&dataset).batch_size(256).shuffle(Shuffle::Exact).build().unwrap();
+            let mut loader =
+                Loader::builder(&dataset).batch_size(256).shuffle(Shuffle::Exact).build().unwrap();
             let batch = loader.next().unwrap().unwrap();
             assert_eq!(batch.num_rows(), 256);
         })

@@ -273,12 +273,26 @@ fn closing_a_fifo_at_any_moment_loses_no_value_it_accepted() {
             })
         });
         let (pushers, poppers) = (pushers.collect(), poppers.collect());
-        let popped_here = (0..dice.roll(60)).map(|_| fifo.pop().unwrap()).count();
+        let popped_here = dice.roll(60) as usize;
+        (0..popped_here).for_each(|_| drop(fifo.pop().unwrap()));
         fifo.close();
         let pushed: usize = join(pushers).iter().sum();
         let popped = popped_here + join(poppers).iter().sum::<usize>();
         assert_eq!(popped, pushed, "in round {round}");
         assert_eq!(alive.load(Ordering::Relaxed), 0, "values left alive in round {round}");
+    }
+}
+
+#[test]
+fn closing_a_fifo_gives_every_waiting_push_its_value_back() {
+    for _ in 0..rounds(2_000) {
+        let fifo = Arc::new(Fifo::new(1));
+        fifo.push(0).unwrap();
+        let pushers = (1..4).map(|n| (n, fifo.clone()));
+        let pushers = pushers.map(|(n, fifo)| thread::spawn(move || fifo.push(n) == Err(n))).collect();
+        fifo.close();
+        assert_eq!(join(pushers), [true; 3]);
+        assert_eq!((fifo.pop(), fifo.pop()), (Some(0), None));
     }
 }
 

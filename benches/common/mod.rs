@@ -60,10 +60,12 @@ pub enum Source {
 
 impl Columns {
     pub fn open(folder: &Path, source: Source) -> Self {
-        let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut files: Vec<_> =
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.retain(|path| path.extension().is_some_and(|extension| extension == "arrow"));
         files.sort();
-        let mut columns = Columns { batches: vec![], rows_per_batch: 0, rows: 0, row_bytes: 0, _keep: vec![] };
+        let mut columns =
+            Columns { batches: vec![], rows_per_batch: 0, rows: 0, row_bytes: 0, _keep: vec![] };
         for path in files {
             // SAFETY: nobody changes the files of this bench.
             let map = unsafe { memmap2::Mmap::map(&File::open(path).unwrap()).unwrap() };
@@ -120,7 +122,8 @@ impl Columns {
         thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| {
-                    let mut buffers: Vec<_> = (0..4).map(|_| vec![1u8; BATCH * (self.row_bytes + 8)]).collect();
+                    let mut buffers: Vec<_> =
+                        (0..4).map(|_| vec![1u8; BATCH * (self.row_bytes + 8)]).collect();
                     barrier.wait();
                     for turn in 0.. {
                         let batch = next.fetch_add(1, Ordering::Relaxed);
@@ -163,11 +166,14 @@ impl Columns {
             // SAFETY: the caller's.
             unsafe {
                 if self.row_bytes == 256 {
-                    x.add(i * 256).cast::<[u8; 256]>().write_unaligned(from_x.cast::<[u8; 256]>().read_unaligned());
+                    x.add(i * 256)
+                        .cast::<[u8; 256]>()
+                        .write_unaligned(from_x.cast::<[u8; 256]>().read_unaligned());
                 } else {
                     for block in 0..self.row_bytes / 64 {
                         let to = x.add(i * self.row_bytes + block * 64);
-                        to.cast::<[u8; 64]>().write_unaligned(from_x.add(block * 64).cast::<[u8; 64]>().read_unaligned());
+                        to.cast::<[u8; 64]>()
+                            .write_unaligned(from_x.add(block * 64).cast::<[u8; 64]>().read_unaligned());
                     }
                 }
                 y.add(i * 8).cast::<[u8; 8]>().write_unaligned(from_y.cast::<[u8; 8]>().read_unaligned());

@@ -12,7 +12,7 @@ use crate::layout::{ColumnKind, Place};
 impl Batch {
     /// The columns as Arrow fields.
     pub fn schema(&self) -> &SchemaRef {
-        &self.plan.schema
+        &self.plan().schema
     }
 
     /// The batch as an Arrow table; padding is left out.
@@ -25,22 +25,22 @@ impl Batch {
     /// `Internal` if Arrow refuses an array, which would be a bug here.
     pub fn record_batch(&self) -> Result<RecordBatch> {
         let arrays =
-            (0..self.plan.columns.len()).map(|number| self.array(number)).collect::<Result<Vec<_>>>()?;
+            (0..self.plan().columns.len()).map(|number| self.array(number)).collect::<Result<Vec<_>>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(self.num_rows));
-        RecordBatch::try_new_with_options(self.plan.schema.clone(), arrays, &options).map_err(refused)
+        RecordBatch::try_new_with_options(self.plan().schema.clone(), arrays, &options).map_err(refused)
     }
 
     fn array(&self, number: usize) -> Result<ArrayRef> {
-        let field = &self.plan.columns[number].field;
+        let field = &self.plan().columns[number].field;
         let nulls = self
             .validity(number)
             .map(|mask| NullBuffer::new(BooleanBuffer::collect_bool(self.num_rows, |row| mask[row] != 0)));
         let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
-        let data = match self.plan.layout.places[number] {
+        let data = match self.plan().layout.places[number] {
             Place::Dense { row_bytes, .. } => {
                 let values = match self.lent.as_ref().and_then(|lent| lent[number].clone()) {
                     Some(lent) => lent,
-                    None => self.slot.buffer(self.plan.dense_range(number, self.num_rows)),
+                    None => self.slot.buffer(self.plan().dense_range(number, self.num_rows)),
                 };
                 dense(field.data_type(), self.num_rows, values, row_bytes, nulls)?
             }
@@ -54,7 +54,7 @@ impl Batch {
                     .len(self.num_rows)
                     .nulls(nulls)
                     .add_buffer(offsets);
-                let builder = match (&self.plan.columns[number].kind, field.data_type()) {
+                let builder = match (&self.plan().columns[number].kind, field.data_type()) {
                     (ColumnKind::Ragged { dtype }, DataType::List(item) | DataType::LargeList(item)) => {
                         builder.add_child_data(primitive(item, item_bytes / dtype.width_bytes(), items)?)
                     }

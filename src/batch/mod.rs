@@ -21,10 +21,11 @@ use arrow::buffer::Buffer;
 
 use crate::error::{Error, Result};
 use crate::layout::{ColumnKind, DType, Element, Place};
+use crate::sampler::Audit;
 use crate::staging::{Slot, SlotMut, SlotPool};
 
 pub use col::{Col, col};
-pub(crate) use gather::Gatherer;
+pub(crate) use gather::{Gatherer, RowSource};
 pub(crate) use plan::{BatchPlan, check_decode_budget};
 pub use tensor::{Ragged, RaggedText, Tensor, TensorMut};
 
@@ -32,8 +33,7 @@ pub use tensor::{Ragged, RaggedText, Tensor, TensorMut};
 ///
 /// The memory goes back to its loader when the batch, and every Arrow array made from it, is dropped.
 pub struct Batch {
-    plan: Arc<BatchPlan>,
-    slot: Slot,
+    slot: Slot<Arc<BatchPlan>>,
     /// Columns that lie in the dataset's memory rather than in the slot; `None` where all are in the slot.
     lent: Option<Box<[Option<Buffer>]>>,
     num_rows: usize,
@@ -50,36 +50,42 @@ pub(crate) struct Turn {
     pub(crate) step: u64,
 }
 
+/// The slots of batches of one plan.
+pub(crate) type BatchPool = SlotPool<Arc<BatchPlan>>;
+
 /// A function of the user's that changes batches where they are made.
 pub(crate) type MapBatch = Arc<dyn Fn(&mut BatchMut<'_>) -> Result<()> + Send + Sync>;
 
 impl Batch {
-    /// Makes the batch of `rows` with `gatherer`, in a slot of `pool`.
+    /// Makes the batch of `rows` with `gatherer`, in a slot of `pool`; and the audit of its rows.
     pub(crate) fn gather(
         gatherer: &mut Gatherer,
-        plan: &Arc<BatchPlan>,
-        pool: &Arc<SlotPool>,
-        rows: &[u64],
+        pool: &BatchPool,
+        rows: &RowSource<'_>,
         turn: Turn,
         map: Option<&MapBatch>,
         lent: &mut Vec<Option<Buffer>>,
-    ) -> Result<Batch> {
-        let mut slot = pool.take(plan.layout.fixed_bytes)?;
+    ) -> Result<(Batch, Audit)> {
+        let mut slot = pool.take(gatherer.plan().layout.fixed_bytes)?;
         let gathered = gatherer.gather(rows, &mut slot, lent, map.is_none())?;
         if let Some(map) = map {
-            map(&mut BatchMut { plan, slot: &mut slot, num_rows: rows.len() })?;
+            map(&mut BatchMut { plan: gatherer.plan(), slot: &mut slot, num_rows: gathered.num_rows })?;
         }
         let lent = lent.iter().any(Option::is_some).then(|| std::mem::take(lent).into_boxed_slice());
-        Ok(Batch {
-            plan: plan.clone(),
+        let batch = Batch {
             slot: slot.freeze(),
             lent,
-            num_rows: rows.len(),
+            num_rows: gathered.num_rows,
             copied_bytes: gathered.copied_bytes,
             delivered_bytes: gathered.delivered_bytes,
             epoch: turn.epoch,
             step: turn.step,
-        })
+        };
+        Ok((batch, gathered.audit))
+    }
+
+    fn plan(&self) -> &BatchPlan {
+        self.slot.context()
     }
 
     /// Rows of the dataset in the batch; padding is not counted.
@@ -89,7 +95,7 @@ impl Batch {
 
     /// Rows in each tensor, padding included: the first dimension of every shape.
     pub fn len(&self) -> usize {
-        if self.plan.layout.row_mask.is_some() { self.plan.layout.batch_size } else { self.num_rows }
+        if self.plan().layout.row_mask.is_some() { self.plan().layout.batch_size } else { self.num_rows }
     }
 
     /// Whether the batch has no rows.
@@ -120,13 +126,13 @@ impl Batch {
 
     /// With [`Remainder::Pad`](crate::Remainder::Pad): one byte a row, 1 for a row of the dataset and 0 for padding.
     pub fn mask(&self) -> Option<&[u8]> {
-        let mask = self.plan.layout.row_mask?;
+        let mask = self.plan().layout.row_mask?;
         Some(&self.slot.bytes()[mask..mask + self.len()])
     }
 
     /// The names of the columns.
     pub fn columns(&self) -> impl Iterator<Item = &str> {
-        self.plan.columns.iter().map(|column| column.field.name().as_str())
+        self.plan().columns.iter().map(|column| column.field.name().as_str())
     }
 
     /// The column `name` as a slice of `T` and its shape, the batch's rows first.
@@ -152,7 +158,7 @@ impl Batch {
     /// As [`tensor`](Batch::tensor), with one byte a row, 1 for a value and 0 for a null, whose elements are zero.
     /// Without it (`None`) no row can be null.
     pub fn tensor_with_validity<T: Element>(&self, name: &str) -> Result<(Tensor<'_, T>, Option<&[u8]>)> {
-        let (number, dtype, shape) = self.plan.tensor_column::<T>(name)?;
+        let (number, dtype, shape) = self.plan().tensor_column::<T>(name)?;
         let values = bytemuck::try_cast_slice(self.dense_bytes(number))
             .map_err(|e| Error::mismatch(format!("column '{name}' cannot be viewed as {dtype}: {e}")))?;
         Ok((Tensor::new(values, self.len(), shape)?, self.validity(number)))
@@ -160,14 +166,14 @@ impl Batch {
 
     /// The column `name`, its rows slices of `T` of any length: a ragged list, or bytes (as `u8`).
     pub fn ragged<T: Element>(&self, name: &str) -> Result<Ragged<'_, T>> {
-        let number = self.plan.column_number(name)?;
-        let dtype = match self.plan.columns[number].kind {
+        let number = self.plan().column_number(name)?;
+        let dtype = match self.plan().columns[number].kind {
             ColumnKind::Ragged { dtype } => dtype,
             ColumnKind::Bytes | ColumnKind::Text => DType::U8,
-            _ => return Err(self.plan.wrong_view(number, "rows of varying length")),
+            _ => return Err(self.plan().wrong_view(number, "rows of varying length")),
         };
         if !T::views(dtype) {
-            return Err(self.plan.wrong_view(number, T::DTYPE.name()));
+            return Err(self.plan().wrong_view(number, T::DTYPE.name()));
         }
         let (offsets, wide, items) = self.runs(number);
         let items = bytemuck::try_cast_slice(&self.slot.bytes()[items])
@@ -177,9 +183,9 @@ impl Batch {
 
     /// The column `name`, its rows text.
     pub fn text(&self, name: &str) -> Result<RaggedText<'_>> {
-        let number = self.plan.column_number(name)?;
-        if self.plan.columns[number].kind != ColumnKind::Text {
-            return Err(self.plan.wrong_view(number, "text"));
+        let number = self.plan().column_number(name)?;
+        if self.plan().columns[number].kind != ColumnKind::Text {
+            return Err(self.plan().wrong_view(number, "text"));
         }
         Ok(RaggedText(self.ragged::<u8>(name)?))
     }
@@ -189,17 +195,17 @@ impl Batch {
         if let Some(Some(buffer)) = self.lent.as_ref().map(|lent| &lent[number]) {
             return buffer;
         }
-        &self.slot.bytes()[self.plan.dense_range(number, self.len())]
+        &self.slot.bytes()[self.plan().dense_range(number, self.len())]
     }
 
     fn validity(&self, number: usize) -> Option<&[u8]> {
-        let mask = self.plan.layout.places[number].validity()?;
+        let mask = self.plan().layout.places[number].validity()?;
         Some(&self.slot.bytes()[mask..mask + self.len()])
     }
 
     /// Where the offsets and items of a column of varying row length lie in the slot.
     fn runs(&self, number: usize) -> (Range<usize>, bool, Range<usize>) {
-        let Place::Runs { table, offsets, wide, .. } = self.plan.layout.places[number] else {
+        let Place::Runs { table, offsets, wide, .. } = self.plan().layout.places[number] else {
             unreachable!("the column's kind and its place agree")
         };
         let word = |at: usize| {
@@ -245,7 +251,7 @@ impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Batch");
         debug.field("epoch", &self.epoch).field("step", &self.step).field("num_rows", &self.num_rows);
-        for column in &self.plan.columns {
+        for column in &self.plan().columns {
             debug.field(column.field.name(), &format_args!("{}", column.kind));
         }
         debug.finish()
@@ -255,8 +261,8 @@ impl fmt::Debug for Batch {
 /// A batch that is being made, in the hands of a function given to
 /// [`map_batch`](crate::LoaderBuilder::map_batch).
 pub struct BatchMut<'a> {
-    plan: &'a Arc<BatchPlan>,
-    slot: &'a mut SlotMut,
+    plan: &'a BatchPlan,
+    slot: &'a mut SlotMut<Arc<BatchPlan>>,
     num_rows: usize,
 }
 

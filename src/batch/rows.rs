@@ -7,7 +7,7 @@ use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::interleave;
 use arrow::datatypes::DataType;
 
-use super::{Batch, BatchPlan, Col, Gatherer, Turn};
+use super::{Batch, BatchPlan, Col, Gatherer, RowSource, Turn};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::format::{Values, to_array};
@@ -50,10 +50,11 @@ impl Dataset {
             Vec::new()
         } else {
             let plan = Arc::new(BatchPlan::new(self, &tensors, rows.len().max(1), false)?);
-            let pool = SlotPool::new(Staging::Heap, 1);
-            let mut gatherer = Gatherer::new(plan.clone());
-            let batch =
-                Batch::gather(&mut gatherer, &plan, &pool, rows, Turn::default(), None, &mut Vec::new())?;
+            let pool = SlotPool::new(Staging::Heap, 1, plan.clone());
+            let mut gatherer = Gatherer::new(plan);
+            let rows = RowSource::List(rows);
+            let (batch, _) =
+                Batch::gather(&mut gatherer, &pool, &rows, Turn::default(), None, &mut Vec::new())?;
             batch.record_batch()?.columns().to_vec()
         }
         .into_iter();

@@ -104,6 +104,8 @@ pub(crate) struct Directory {
     shift: u32,
     /// The chunk in which each bucket begins, and one bucket more.
     buckets: Box<[u32]>,
+    /// `k`, if every chunk but the last has 2ᵏ rows, as those of the converter do; any `k` for one chunk.
+    uniform: Option<u32>,
 }
 
 impl Directory {
@@ -138,7 +140,8 @@ impl Directory {
                 chunk as u32
             })
             .collect();
-        Ok(Directory { starts: starts.into(), shift, buckets })
+        let uniform = uniform_shift(&starts);
+        Ok(Directory { starts: starts.into(), shift, buckets, uniform })
     }
 
     /// Rows in all chunks together.
@@ -152,6 +155,23 @@ impl Directory {
         self.starts[chunk]
     }
 
+    /// Replaces each of `rows`, all below [`len`](Directory::len), by the row in its chunk, and appends the chunks to
+    /// `chunks`.
+    #[inline(always)]
+    pub(crate) fn locate_all(&self, rows: &mut [u64], chunks: &mut Vec<u32>) {
+        match self.uniform {
+            Some(shift) => {
+                chunks.extend(rows.iter().map(|row| (row >> shift) as u32));
+                rows.iter_mut().for_each(|row| *row &= (1 << shift) - 1);
+            }
+            None => chunks.extend(rows.iter_mut().map(|row| {
+                let (chunk, in_chunk) = self.locate(*row);
+                *row = in_chunk;
+                chunk as u32
+            })),
+        }
+    }
+
     /// The chunk of a row below [`len`](Directory::len), and the row in it.
     #[inline]
     pub(crate) fn locate(&self, row: u64) -> (usize, u64) {
@@ -163,6 +183,16 @@ impl Directory {
         }
         (chunk, row - self.starts[chunk])
     }
+}
+
+/// The `k` of chunks that begin at multiples of 2ᵏ, if there is one.
+fn uniform_shift(starts: &[u64]) -> Option<u32> {
+    let (&len, starts) = starts.split_last()?;
+    let Some(&second) = starts.get(1) else { return Some(62) };
+    let shift = second.checked_ilog2().filter(|&shift| second == 1 << shift)?;
+    let even = starts.iter().enumerate().all(|(chunk, &start)| start == (chunk as u64) << shift);
+    // The last chunk may be shorter, not longer.
+    (even && len <= (starts.len() as u64) << shift).then_some(shift)
 }
 
 #[cfg(test)]
@@ -180,6 +210,15 @@ mod tests {
         unreachable!("rows are below the sum of the sizes")
     }
 
+    fn all_at_once(directory: &Directory, sizes: &[u64]) {
+        let mut rows: Vec<_> = (0..directory.len()).collect();
+        let mut chunks = Vec::new();
+        directory.locate_all(&mut rows, &mut chunks);
+        let found: Vec<_> = chunks.iter().zip(&rows).map(|(&chunk, &row)| (chunk as usize, row)).collect();
+        let expected: Vec<_> = (0..directory.len()).map(|row| naive(sizes, row)).collect();
+        assert_eq!(found, expected);
+    }
+
     proptest! {
         #[test]
         fn every_row_is_found_where_a_scan_finds_it(sizes in prop::collection::vec(0u64..40, 0..60)) {
@@ -188,6 +227,16 @@ mod tests {
             for row in 0..directory.len() {
                 prop_assert_eq!(directory.locate(row), naive(&sizes, row));
             }
+            all_at_once(&directory, &sizes);
+        }
+
+        #[test]
+        fn even_chunks_are_found_by_a_shift(shift in 0u32..6, count in 1usize..9, last in 0u64..40) {
+            let mut sizes = vec![1 << shift; count - 1];
+            sizes.push(last);
+            let directory = Directory::new(sizes.iter().copied()).unwrap();
+            prop_assert!(directory.uniform.is_some() || last > 1 << shift);
+            all_at_once(&directory, &sizes);
         }
 
         #[test]

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
+use crossbeam::utils::CachePadded;
+
 use super::state::{LoaderState, Options};
 use super::stats::Counters;
 use super::worker::{Shared, Worker};
@@ -12,7 +14,7 @@ use super::{Clock, Loader};
 use crate::batch::{BatchMut, BatchPlan, Col, MapBatch, check_decode_budget};
 use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Result};
-use crate::map::ProcessUsage;
+use crate::map::{Birthplace, ProcessUsage};
 use crate::queue::ordered_ring;
 use crate::sampler::{Audit, Order, Remainder, Shuffle, Steps};
 use crate::staging::{SlotPool, Staging};
@@ -105,7 +107,7 @@ impl LoaderBuilder {
         self
     }
 
-    /// How many batches may be ready or in the making at a time. Default: two for each thread and two more, or as many
+    /// How many batches may be ready or in the making at a time. Default: two for each thread and four more, or as many
     /// as 256 MiB hold.
     pub fn depth(mut self, batches: usize) -> Self {
         self.depth = Some(batches);
@@ -188,23 +190,23 @@ impl LoaderBuilder {
         let threads = self.threads.unwrap_or_else(default_threads);
         let depth = self.depth.unwrap_or_else(|| {
             let affordable = DEPTH_BYTES / plan.layout.fixed_bytes.max(1);
-            (2 * threads + 2).min(affordable.max(2))
+            (2 * threads + 4).min(affordable.max(2))
         });
         let shared = Arc::new(Shared {
             // Those in the ring, one in each worker's hands, one in the trainer's and one it just let go of.
-            pool: SlotPool::new(self.staging, depth + threads + 2),
+            pool: SlotPool::new(self.staging, depth + threads + 2, plan.clone()),
             order: Order::new(self.dataset.len(), self.shuffle, self.seed),
             steps,
             options,
             first_batch,
             num_batches,
             map: self.map,
-            counters: Counters::default(),
+            counters: (0..=threads).map(|_| CachePadded::new(Counters::default())).collect(),
             plan,
         });
         let (producer, consumer) = ordered_ring(depth, num_batches.map(|all| all - first_batch));
         let mut loader = Loader {
-            worker: Worker::new(&shared.plan),
+            worker: Worker::new(&shared.plan, threads),
             shared,
             consumer,
             threads: Vec::with_capacity(threads),
@@ -214,7 +216,7 @@ impl LoaderBuilder {
             failed: false,
             received: first_batch,
             pending: None,
-            process: std::process::id(),
+            birthplace: Birthplace::here()?,
             clock: Clock {
                 built: Instant::now(),
                 usage: ProcessUsage::of_process(),
@@ -225,7 +227,7 @@ impl LoaderBuilder {
         };
         for number in 0..threads {
             let (shared, producer) = (loader.shared.clone(), producer.clone());
-            let worker = Worker::new(&shared.plan);
+            let worker = Worker::new(&shared.plan, number);
             let thread = thread::Builder::new().name(format!("forebay-{number}"));
             let thread = thread.spawn(move || worker.run(&shared, &producer)).map_err(|e| {
                 Error::new(ErrorKind::Io, format!("cannot start thread {number} of {threads}: {e}"))

@@ -20,7 +20,7 @@ mod worker;
 use std::fmt;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use builder::LoaderBuilder;
 pub use state::LoaderState;
@@ -29,7 +29,7 @@ pub use stats::{Bound, Stats};
 use crate::batch::Batch;
 use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Result};
-use crate::map::ProcessUsage;
+use crate::map::{Birthplace, ProcessUsage};
 use crate::queue::{Claim, Consumer, Pop};
 use crate::sampler::Audit;
 use worker::{Made, Shared, Worker};
@@ -74,9 +74,12 @@ pub struct Loader {
     received: u64,
     /// What an audit found, for the next call.
     pending: Option<Error>,
-    process: u32,
+    birthplace: Birthplace,
     clock: Clock,
 }
+
+/// How long the trainer makes batches before it takes one.
+const HELP_AT_ONCE: Duration = Duration::from_micros(30);
 
 /// What the trainer's side measures.
 struct Clock {
@@ -124,7 +127,6 @@ impl Loader {
 
     /// The next item of the ring: waits for it, and works on it rather than sleep.
     fn take(&mut self) -> Option<Result<Made>> {
-        let mut started = None;
         let taken = loop {
             if self.checked == 0 {
                 self.checked = self.consumer.ready();
@@ -153,17 +155,11 @@ impl Loader {
                 Pop::Done => break None,
                 Pop::Pending => {
                     let begun = Instant::now();
-                    started.get_or_insert(begun);
-                    match self.consumer.producer().try_claim() {
-                        Claim::Ticket(ticket) => {
-                            let made = self.worker.make(&self.shared, ticket.position());
-                            ticket.fill(made);
-                            self.clock.helping_ns += begun.elapsed().as_nanos() as u64;
-                        }
-                        Claim::Full | Claim::Done => {
-                            self.consumer.wait_ready();
-                            self.clock.waiting_ns += begun.elapsed().as_nanos() as u64;
-                        }
+                    if self.help(begun) {
+                        self.clock.helping_ns += begun.elapsed().as_nanos() as u64;
+                    } else {
+                        self.consumer.wait_ready();
+                        self.clock.waiting_ns += begun.elapsed().as_nanos() as u64;
                     }
                 }
             }
@@ -172,6 +168,21 @@ impl Loader {
             self.clock.first_batch_ns = Some(self.clock.built.elapsed().as_nanos() as u64);
         }
         taken
+    }
+
+    /// Makes a batch, and more while they are made in no time: the look at the files before they are handed over costs as
+    /// much for one as for many. Says whether there was one to make.
+    fn help(&mut self, begun: Instant) -> bool {
+        let mut helped = false;
+        while let Claim::Ticket(ticket) = self.consumer.producer().try_claim() {
+            let made = self.worker.make(&self.shared, ticket.position());
+            ticket.fill(made);
+            helped = true;
+            if begun.elapsed() > HELP_AT_ONCE {
+                break;
+            }
+        }
+        helped
     }
 
     /// Counts a batch as received, and closes its epoch's books if it is the last.
@@ -195,7 +206,7 @@ impl Iterator for Loader {
     type Item = Result<Batch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if std::process::id() != self.process {
+        if self.birthplace.left() {
             return Some(Err(Error::new(
                 ErrorKind::Forked,
                 "the loader was built before this process was forked, and its threads stayed behind: build it here",
@@ -221,7 +232,7 @@ impl Drop for Loader {
         self.consumer.close();
         for thread in self.threads.drain(..) {
             // In a forked child there is no thread to join: the handle alone is dropped.
-            if std::process::id() == self.process {
+            if !self.birthplace.left() {
                 // A worker catches every panic; if one escaped, it was printed where it happened.
                 let _ = thread.join();
             }

@@ -5,11 +5,14 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crossbeam::utils::CachePadded;
+
 use super::Clock;
 use crate::batch::Batch;
 use crate::map::ProcessUsage;
 
-/// Counters the workers write. All relaxed: each is a sum that is read alone.
+/// What one thread counts: it alone writes, so a load and a store make an addition. All relaxed: each is a sum that is read
+/// alone.
 #[derive(Default)]
 pub(super) struct Counters {
     batches: AtomicU64,
@@ -22,16 +25,20 @@ pub(super) struct Counters {
 
 impl Counters {
     pub(super) fn made(&self, batch: &Batch) {
-        self.batches.fetch_add(1, Ordering::Relaxed);
-        self.rows.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
-        self.copied_bytes.fetch_add(batch.copied_bytes(), Ordering::Relaxed);
-        self.delivered_bytes.fetch_add(batch.delivered_bytes(), Ordering::Relaxed);
+        add(&self.batches, 1);
+        add(&self.rows, batch.num_rows() as u64);
+        add(&self.copied_bytes, batch.copied_bytes());
+        add(&self.delivered_bytes, batch.delivered_bytes());
     }
 
     pub(super) fn worked(&self, waiting: Duration, working: Duration) {
-        self.waiting_ns.fetch_add(waiting.as_nanos() as u64, Ordering::Relaxed);
-        self.working_ns.fetch_add(working.as_nanos() as u64, Ordering::Relaxed);
+        add(&self.waiting_ns, waiting.as_nanos() as u64);
+        add(&self.working_ns, working.as_nanos() as u64);
     }
+}
+
+fn add(counter: &AtomicU64, more: u64) {
+    counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
 }
 
 /// What a loader did since it was built: [`Loader::stats`](super::Loader::stats).
@@ -88,26 +95,28 @@ pub enum Bound {
 
 impl Stats {
     pub(super) fn new(
-        counters: &Counters,
+        counters: &[CachePadded<Counters>],
         clock: &Clock,
         batches_received: u64,
         threads: usize,
         ring: (usize, usize),
     ) -> Self {
         let usage = ProcessUsage::of_process();
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let read = |of: fn(&Counters) -> &AtomicU64| {
+            counters.iter().map(|c| of(c).load(Ordering::Relaxed)).sum::<u64>()
+        };
         Stats {
-            batches_made: read(&counters.batches),
+            batches_made: read(|c| &c.batches),
             batches_received,
-            rows: read(&counters.rows),
-            copied_bytes: read(&counters.copied_bytes),
-            delivered_bytes: read(&counters.delivered_bytes),
+            rows: read(|c| &c.rows),
+            copied_bytes: read(|c| &c.copied_bytes),
+            delivered_bytes: read(|c| &c.delivered_bytes),
             elapsed: clock.built.elapsed(),
             first_batch: clock.first_batch_ns.map(Duration::from_nanos),
             trainer_waiting: Duration::from_nanos(clock.waiting_ns),
             trainer_helping: Duration::from_nanos(clock.helping_ns),
-            workers_working: Duration::from_nanos(read(&counters.working_ns)),
-            workers_waiting: Duration::from_nanos(read(&counters.waiting_ns)),
+            workers_working: Duration::from_nanos(read(|c| &c.working_ns)),
+            workers_waiting: Duration::from_nanos(read(|c| &c.waiting_ns)),
             threads,
             ready: ring.0,
             depth: ring.1,

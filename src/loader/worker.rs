@@ -6,19 +6,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::buffer::Buffer;
+use crossbeam::utils::CachePadded;
 
 use super::state::{LoaderState, Options};
 use super::stats::Counters;
-use crate::batch::{Batch, BatchPlan, Gatherer, MapBatch, Turn};
+use crate::batch::{Batch, BatchPlan, BatchPool, Gatherer, MapBatch, RowSource, Turn};
 use crate::error::{Error, Result};
 use crate::queue::Producer;
 use crate::sampler::{Audit, EpochOrder, Order, Steps};
-use crate::staging::SlotPool;
 
 /// What every worker of a loader knows.
 pub(super) struct Shared {
     pub(super) plan: Arc<BatchPlan>,
-    pub(super) pool: Arc<SlotPool>,
+    pub(super) pool: BatchPool,
     pub(super) order: Order,
     pub(super) steps: Steps,
     pub(super) options: Options,
@@ -27,7 +27,8 @@ pub(super) struct Shared {
     /// Batches in all epochs; `None` without end.
     pub(super) num_batches: Option<u64>,
     pub(super) map: Option<MapBatch>,
-    pub(super) counters: Counters,
+    /// One for each worker, the trainer's own hands last.
+    pub(super) counters: Box<[CachePadded<Counters>]>,
 }
 
 /// A batch, and the audit of its rows.
@@ -55,26 +56,29 @@ impl Shared {
 
 /// The hands of one thread: scratch memory, and the order of the epoch it is in.
 pub(super) struct Worker {
+    number: usize,
     gatherer: Gatherer,
-    rows: Vec<u64>,
     lent: Vec<Option<Buffer>>,
     epoch: Option<(u64, EpochOrder)>,
 }
 
 impl Worker {
-    pub(super) fn new(plan: &Arc<BatchPlan>) -> Self {
-        Worker { gatherer: Gatherer::new(plan.clone()), rows: Vec::new(), lent: Vec::new(), epoch: None }
+    /// The hands of thread `number`.
+    pub(super) fn new(plan: &Arc<BatchPlan>, number: usize) -> Self {
+        Worker { number, gatherer: Gatherer::new(plan.clone()), lent: Vec::new(), epoch: None }
     }
 
     /// Claims and fills positions until none is left or the ring is closed.
     pub(super) fn run(mut self, shared: &Shared, producer: &Producer<Result<Made>>) {
+        let mut asked = Instant::now();
         loop {
-            let asked = Instant::now();
             let Some(ticket) = producer.claim() else { return };
             let begun = Instant::now();
             let made = self.make(shared, ticket.position());
             ticket.fill(made);
-            shared.counters.worked(begun - asked, begun.elapsed());
+            let done = Instant::now();
+            shared.counters[self.number].worked(begun - asked, done - begun);
+            asked = done;
         }
     }
 
@@ -84,14 +88,14 @@ impl Worker {
         let made = catch_unwind(AssertUnwindSafe(|| self.try_make(shared, number)));
         let made = made.unwrap_or_else(|panic| {
             // Scratch a panic left behind is not trusted.
-            *self = Worker::new(&shared.plan);
+            *self = Worker::new(&shared.plan, self.number);
             let doing = if shared.map.is_some() { "map_batch" } else { "a worker" };
             let (epoch, step) = shared.steps.locate(number);
             let error = Error::panicked(doing, &*panic);
             Err(Error::new(error.kind(), format!("{} (epoch {epoch}, step {step})", error.message())))
         });
         if let Ok(made) = &made {
-            shared.counters.made(&made.batch);
+            shared.counters[self.number].made(&made.batch);
         }
         made
     }
@@ -103,14 +107,11 @@ impl Worker {
             _ => self.epoch.insert((epoch, shared.order.epoch(epoch))).1,
         };
         let positions = shared.steps.positions(step);
-        self.rows.resize((positions.end - positions.start) as usize, 0);
-        order.fill(positions.start, &mut self.rows);
-        let mut audit = Audit::default();
-        audit.add_all(&self.rows);
+        let rows = RowSource::Order(&order, positions);
         let turn = Turn { epoch, step };
         let (gatherer, lent) = (&mut self.gatherer, &mut self.lent);
-        let batch =
-            Batch::gather(gatherer, &shared.plan, &shared.pool, &self.rows, turn, shared.map.as_ref(), lent)?;
+        let map = shared.map.as_ref();
+        let (batch, audit) = Batch::gather(gatherer, &shared.pool, &rows, turn, map, lent)?;
         Ok(Made { batch, audit })
     }
 }

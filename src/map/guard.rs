@@ -11,6 +11,7 @@
 //! SIGBUS at a     if a fault happened, and a ∈ [base, end) of an entry:
 //!                     entry.fault = a − base, unless a fault is noted already       ─┐ in this order
 //!                     map a page of zeros over the page of a                        ─┘
+//!                     (over [base, end), once single pages have been many or are refused)
 //!                     return: the reading is repeated, and reads zeros
 //!                 otherwise: what the handler before would have done
 //!

@@ -93,6 +93,7 @@
 //! and files that are no regular files: their bytes cannot be read twice.
 
 mod advice;
+mod fork;
 mod guard;
 mod preload;
 mod region;
@@ -103,6 +104,7 @@ mod table;
 mod usage;
 
 pub use advice::Advice;
+pub(crate) use fork::Birthplace;
 pub use guard::Guard;
 pub use preload::Preload;
 pub use region::{Immutable, MapOptions, Region};

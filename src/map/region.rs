@@ -182,8 +182,8 @@ impl Region {
     /// [`ErrorKind::Malformed`], with `dst` untouched, if the region ends before the range does.
     pub fn copy_out(&self, offset: u64, dst: &mut [u8]) -> Result<()> {
         let span = self.span(offset..offset.saturating_add(dst.len() as u64))?;
-        // SAFETY: `dst` is valid for writes of its length, which is that of `span`: an end that saturated lies
-        // past any region and was refused.
+        // SAFETY: `dst` is valid for writes of its length, which is that of `span`: an end that saturated
+        // lies past any region and was refused.
         unsafe { self.copy_to(span, dst.as_mut_ptr()) };
         Ok(())
     }
@@ -289,10 +289,8 @@ impl Region {
         if start <= end && end <= self.len() as u64 {
             return Ok(start as usize..end as usize);
         }
-        let found = self.len();
-        Err(self
-            .locate(Error::malformed(format!("expected bytes {start}..{end}, found {found} bytes in all"))))
-        .map_err(|error| error.at_byte(start))
+        let message = format!("expected bytes {start}..{end}, found {} bytes in all", self.len());
+        Err(self.locate(Error::malformed(message)).at_byte(start))
     }
 
     /// The mapped file, if that is what this is.
@@ -395,8 +393,8 @@ impl FileMap {
     }
 
     fn file_len(&self) -> Result<u64> {
-        match self.file.metadata() {
-            Ok(metadata) => Ok(metadata.len()),
+        match file_len(&self.file) {
+            Ok(len) => Ok(len),
             Err(source) => Err(Error::io(&self.path, "ask for the file's length", source)),
         }
     }
@@ -423,4 +421,21 @@ fn regular_len(file: &File, path: &Path) -> Result<usize> {
         let message = format!("its {len} bytes exceed the address space of this machine");
         Error::new(ErrorKind::TooLarge, message).at_path(path)
     })
+}
+
+/// The length of a file, by the cheapest call there is: it is asked for once for every few batches.
+fn file_len(file: &File) -> std::io::Result<u64> {
+    #[cfg(unix)]
+    {
+        use std::os::fd::AsRawFd;
+        // SAFETY: all zeros is a valid `stat`.
+        let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+        // SAFETY: the descriptor is open for as long as `file` lives, and `stat` is a valid place for the answer.
+        match unsafe { libc::fstat(file.as_raw_fd(), &mut stat) } {
+            0 => Ok(stat.st_size as u64),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    }
+    #[cfg(not(unix))]
+    file.metadata().map(|metadata| metadata.len())
 }

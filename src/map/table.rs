@@ -42,6 +42,7 @@ pub(super) struct Entry {
     end: AtomicUsize,
     /// The byte of the first fault, counted from `base`, or [`NONE`].
     fault: AtomicUsize,
+    num_faults: AtomicUsize,
 }
 
 impl Table {
@@ -55,6 +56,7 @@ impl Table {
         let entry = self.take();
         // Relaxed: published by `set_range`, as the bounds are; nobody looks for a fault in an empty range.
         entry.fault.store(NONE, Ordering::Relaxed);
+        entry.num_faults.store(0, Ordering::Relaxed);
         entry.set_range(base..base + len);
         // The entry is in the table before the bytes are first read, and thus before the handler looks for
         // it. The handler runs in the reading thread, so this is about the compiler's order; the fence costs
@@ -134,17 +136,20 @@ impl Entry {
             base: AtomicUsize::new(0),
             end: AtomicUsize::new(0),
             fault: AtomicUsize::new(NONE),
+            num_faults: AtomicUsize::new(0),
         }
     }
 
-    /// Notes a fault at byte `offset` of the range, unless there was one before. For the signal handler,
-    /// which calls it before it lets anyone read past the fault.
-    pub(super) fn note_fault(&self, offset: usize) {
-        // Relaxed: the fence below orders it before the pages of zeros.
+    /// Notes a fault at byte `offset` of the range, unless one was noted before, and gives how many there
+    /// were before. For the signal handler, which calls it before it lets anyone read past the fault.
+    pub(super) fn note_fault(&self, offset: usize) -> usize {
+        // Relaxed, both: the fence below orders the note before the pages of zeros; the count orders nothing.
+        let num_faults_before = self.num_faults.fetch_add(1, Ordering::Relaxed);
         let _ = self.fault.compare_exchange(NONE, offset, Ordering::Relaxed, Ordering::Relaxed);
         // Release: the note comes before whatever this thread does next, which is to map zeros. A reader
         // whose copy holds those zeros, and who has fenced (acquire, `FileMap::check`), sees the note.
         fence(Ordering::Release);
+        num_faults_before
     }
 
     /// The byte of the first fault, if there was one. The caller has fenced (acquire) since its copies.
@@ -233,13 +238,14 @@ mod tests {
         let table = table();
         let entry = table.enter(0x1000, 0x1000);
         assert_eq!(entry.first_fault(), None);
-        entry.note_fault(7);
-        entry.note_fault(3);
+        assert_eq!(entry.note_fault(7), 0);
+        assert_eq!(entry.note_fault(3), 1);
         assert_eq!(entry.first_fault(), Some(7));
         table.remove(entry);
         let again = table.enter(0x5000, 0x1000);
         assert!(ptr::eq(entry, again));
         assert_eq!(again.first_fault(), None);
+        assert_eq!(again.note_fault(3), 0);
     }
 
     /// A torn pair of bounds would claim the addresses between two ranges, which may be another's.

@@ -1,15 +1,15 @@
 //! How do many threads hand values to many others, first in, first out?
 //!
-//! Through [`ArrayQueue`], a bounded lock-free ring, with [`Waiters`] for those who find it full or empty and
-//! a *gate* that makes closing exact.
+//! Through crossbeam's `ArrayQueue`, a bounded lock-free ring, with [`Waiters`] for those who find it full or
+//! empty and a *gate* that makes closing exact.
 //!
 //! # The gate
 //!
 //! `ArrayQueue` knows no close, and a flag beside it would race: a push looks at the flag, the queue is
 //! closed, a consumer finds it closed and empty and leaves, the push succeeds, and its value is never popped.
 //! So a push goes in through a gate, one word that holds the flag and the number of pushes under way, and out
-//! again. A consumer believes an empty queue to be the end of it only when the flag is set and nobody is
-//! inside.
+//! again. Once the flag is set nobody goes in, so the number only falls; a consumer believes an empty queue
+//! to be the end of it when the flag is set and nobody is inside.
 //!
 //! # Invariants
 //!
@@ -20,11 +20,10 @@
 //! # Deliberately absent
 //!
 //! Taking many at once, putting back, cancelling what waits: a lock is needed for these, and they belong to
-//! the queues built over this one. Loom models: `ArrayQueue` is not instrumented for it.
+//! the queues built over this one.
 
-use super::sync::{AtomicUsize, Ordering};
+use super::sync::{ArrayQueue, AtomicUsize, Ordering};
 use super::wait::Waiters;
-use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
 use std::fmt;
 
@@ -123,16 +122,15 @@ impl<T> Fifo<T> {
     /// The value back, when the queue is full or closed.
     #[inline]
     pub fn try_push(&self, value: T) -> Result<(), PushError<T>> {
-        // Relaxed: the count carries no data. That a pop which reads the gate without it sees the flag, and
-        // this push therefore too, is the order of changes of the one word.
-        let open = self.gate.fetch_add(INSIDE, Ordering::Relaxed) & CLOSED == 0;
-        let pushed = match open {
-            true => self.queue.push(value).map_err(PushError::Full),
-            false => Err(PushError::Closed(value)),
-        };
+        let open = |gate: usize| (gate & CLOSED == 0).then_some(gate + INSIDE);
+        // Relaxed, both: the count carries no data, and the flag is in the word that is exchanged.
+        if self.gate.fetch_update(Ordering::Relaxed, Ordering::Relaxed, open).is_err() {
+            return Err(PushError::Closed(value));
+        }
+        let pushed = self.queue.push(value).map_err(PushError::Full);
         // Release pairs with the Acquire in `try_pop`: who finds nobody inside finds what was pushed.
         if self.gate.fetch_sub(INSIDE, Ordering::Release) & CLOSED != 0 {
-            // Consumers may have waited for this push alone to learn that it was the end.
+            // Consumers may wait for no more than to see this push leave.
             self.items.wake_all();
         } else if pushed.is_ok() {
             self.items.wake_one();

@@ -15,9 +15,9 @@
 //!
 //! # Who may touch a slot
 //!
-//! - *claim*: `tail` is moved from `p` to `p + 1` by a compare-exchange, and only where
-//!   `p < head + capacity`. One thread wins `p`, and the slot's value of one lap before has been taken out: the
-//!   slot is the ticket's.
+//! - *claim*: `tail` is moved from `p` to `p + 1` by a compare-exchange, and only where `p < head +
+//!   capacity`. One thread wins `p`, and the slot's value of one lap before has been taken out: the slot is
+//!   the ticket's.
 //! - *fill*: the ticket's holder writes the value and then sets the state to `FILLED` (or, dropping the
 //!   ticket, to `ABANDONED`): the slot is the consumer's.
 //! - *pop*: the consumer finds the state set, takes the value out, sets `EMPTY` and then moves `head` on: the

@@ -1,8 +1,10 @@
 //! Which atomics, locks and cells the rings are made of: std's, or, under `--cfg loom`, loom's, which run a
 //! test once for every interleaving and every stale value that the memory model allows.
 //!
-//! The two differ in one place: loom hands out the pointer into an `UnsafeCell` for the length of a closure
-//! only, so that it can watch the access; the std side wears the same shape.
+//! The two differ in two places. Loom hands out the pointer into an `UnsafeCell` for the length of a closure
+//! only, so that it can watch the access; the std side wears the same shape. And crossbeam's `ArrayQueue` is
+//! not instrumented for loom, so that a queue under a lock stands in for it: what is modelled then is what
+//! lies around the queue, not the queue.
 
 #[cfg(loom)]
 pub(super) use loom::{
@@ -12,6 +14,9 @@ pub(super) use loom::{
     sync::{Arc, Condvar, Mutex, MutexGuard},
     thread::yield_now,
 };
+
+#[cfg(not(loom))]
+pub(super) use crossbeam::queue::ArrayQueue;
 
 #[cfg(not(loom))]
 pub(super) use std::{
@@ -35,5 +40,44 @@ impl<T> UnsafeCell<T> {
     #[inline]
     pub(super) fn with_mut<R>(&self, access: impl FnOnce(*mut T) -> R) -> R {
         access(self.0.get())
+    }
+}
+
+/// `crossbeam::queue::ArrayQueue`, as far as it is used here, under a lock.
+#[cfg(loom)]
+pub(super) struct ArrayQueue<T> {
+    values: Mutex<std::collections::VecDeque<T>>,
+    capacity: usize,
+}
+
+#[cfg(loom)]
+impl<T> ArrayQueue<T> {
+    pub(super) fn new(capacity: usize) -> Self {
+        ArrayQueue { values: Mutex::default(), capacity }
+    }
+
+    pub(super) fn push(&self, value: T) -> Result<(), T> {
+        let mut values = self.values.lock().unwrap();
+        if values.len() == self.capacity {
+            return Err(value);
+        }
+        values.push_back(value);
+        Ok(())
+    }
+
+    pub(super) fn pop(&self) -> Option<T> {
+        self.values.lock().unwrap().pop_front()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.values.lock().unwrap().len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
     }
 }

@@ -50,12 +50,11 @@ use super::sync::{
 use std::fmt;
 use std::sync::PoisonError;
 
-/// Rounds of spinning, each twice as long as the one before: 63 pauses in all, well below the price of a
-/// park. A model has no use for them: every interleaving is tried anyway.
-const SPIN_ROUNDS: u32 = if cfg!(loom) { 0 } else { 6 };
+/// Rounds of spinning, each twice as long as the one before: 63 pauses in all, well below the price of a park.
+const SPIN_ROUNDS: u32 = 6;
 
 /// Yields between spinning and parking: on a busy machine the other side may only need the core.
-const YIELDS: u32 = if cfg!(loom) { 0 } else { 2 };
+const YIELDS: u32 = 2;
 
 /// Threads that wait for a condition that other threads make true.
 ///
@@ -105,6 +104,10 @@ impl Waiters {
     pub fn wait_until<T>(&self, mut condition: impl FnMut() -> Option<T>) -> T {
         if let Some(value) = condition() {
             return value;
+        }
+        if cfg!(loom) {
+            // A model tries every interleaving anyway; patience would only multiply them.
+            return self.park_until(condition);
         }
         for round in 0..SPIN_ROUNDS {
             (0..1 << round).for_each(|_| spin_loop());

@@ -23,13 +23,14 @@
 //! chi-square test of two rows over 300,000 keys sees it in orders of a few dozen rows.
 #![forbid(unsafe_code)]
 
-use std::array;
-
 use super::key::Draws;
 
-/// Rows permuted side by side in [`Feistel::fill`]. A single row is one long chain of dependent
-/// multiplications; eight of them keep the multipliers busy, and are a whole number of vector registers.
-const LANES: usize = 8;
+/// Rows permuted side by side. A single row is one long chain of dependent multiplications; eight of them keep the
+/// multipliers busy, and are a whole number of vector registers,
+pub(super) const LANES: usize = 8;
+
+/// and so many where registers are wide.
+pub(super) const WIDE_LANES: usize = 32;
 
 const LOW_32: u64 = 0xFFFF_FFFF;
 
@@ -80,7 +81,10 @@ impl Feistel {
     }
 
     /// Writes the rows of positions `first..first + out.len()`.
-    pub(super) fn fill(&self, first: u64, out: &mut [u64]) {
+    ///
+    /// Always inlined, so that a caller compiled for wider vectors has it in them.
+    #[inline(always)]
+    pub(super) fn fill<const LANES: usize>(&self, first: u64, out: &mut [u64]) {
         for (row, position) in out.iter_mut().zip(first..) {
             *row = position;
         }
@@ -93,9 +97,15 @@ impl Feistel {
         }
         for row in out {
             if *row >= self.len {
-                *row = self.get(*row);
+                *row = self.walk_on(*row);
             }
         }
+    }
+
+    /// Walks on from a number that is no row.
+    #[cold]
+    fn walk_on(&self, number: u64) -> u64 {
+        self.get(number)
     }
 
     /// Applies `step`, a bijection of the domain, until the result is a row.
@@ -121,7 +131,10 @@ impl Feistel {
                 high[i] = self.wrapped(high[i] + self.shift(low[i], high_key));
             }
         }
-        array::from_fn(|i| (high[i] << self.low_bits) | low[i])
+        for i in 0..W {
+            low[i] |= high[i] << self.low_bits;
+        }
+        low
     }
 
     /// Undoes one pass of the network.

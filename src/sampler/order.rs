@@ -4,6 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::feistel::{LANES, WIDE_LANES};
 use super::key::epoch_key;
 use super::permutation::{Permutation, check_range};
 use crate::error::{Error, Result};
@@ -114,6 +115,11 @@ impl EpochOrder {
         self.len() == 0
     }
 
+    /// Whether each position holds the row of its number.
+    pub(crate) fn is_sequential(&self) -> bool {
+        matches!(self.0, Kind::Sequential(_))
+    }
+
     /// The row at `position`.
     ///
     /// # Panics
@@ -135,7 +141,19 @@ impl EpochOrder {
     /// # Panics
     ///
     /// If the positions do not all lie below [`len`](Self::len).
+    #[inline]
     pub fn fill(&self, first: u64, out: &mut [u64]) {
+        self.fill_inlined::<LANES>(first, out);
+    }
+
+    /// [`fill`](Self::fill) for a caller compiled for wide vectors: always inlined, so that it has it in them.
+    #[inline(always)]
+    pub(crate) fn fill_wide(&self, first: u64, out: &mut [u64]) {
+        self.fill_inlined::<WIDE_LANES>(first, out);
+    }
+
+    #[inline(always)]
+    fn fill_inlined<const LANES: usize>(&self, first: u64, out: &mut [u64]) {
         match &self.0 {
             Kind::Sequential(len) => {
                 check_range(first, out.len(), *len);
@@ -143,7 +161,7 @@ impl EpochOrder {
                     *row = position;
                 }
             }
-            Kind::Permuted(permutation) => permutation.fill(first, out),
+            Kind::Permuted(permutation) => permutation.fill_inlined::<LANES>(first, out),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A random order of `0..n` that takes no memory.
 #![forbid(unsafe_code)]
 
-use super::feistel::Feistel;
+use super::feistel::{Feistel, LANES};
 use super::key::Draws;
 use super::table::Table;
 
@@ -101,7 +101,14 @@ impl Permutation {
     /// # Panics
     ///
     /// If the positions do not all lie below [`len`](Self::len).
+    #[inline]
     pub fn fill(&self, first: u64, out: &mut [u64]) {
+        self.fill_inlined::<LANES>(first, out);
+    }
+
+    /// [`fill`](Self::fill), always inlined, so that a caller compiled for wider vectors has it in them.
+    #[inline(always)]
+    pub(super) fn fill_inlined<const LANES: usize>(&self, first: u64, out: &mut [u64]) {
         check_range(first, out.len(), self.len);
         match &self.method {
             Method::Table(table) => {
@@ -109,7 +116,7 @@ impl Permutation {
                     *row = table.get(position);
                 }
             }
-            Method::Feistel(network) => network.fill(first, out),
+            Method::Feistel(network) => network.fill::<LANES>(first, out),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::panic::RefUnwindSafe;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 
 use arrow::buffer::Buffer;
 use crossbeam::queue::ArrayQueue;
@@ -14,87 +14,123 @@ use super::Staging;
 use super::memory::Memory;
 use crate::error::Result;
 
-/// Free slots of one kind.
-pub(crate) struct SlotPool {
+/// Free slots of one kind, and what their users want to know of them (`C`).
+///
+/// A slot holds its pool for as long as it lives, so that taking, sharing and returning one touches no counter that threads
+/// contend for. The free slots within the pool would keep it alive for ever; dropping this handle empties it for good.
+pub(crate) struct SlotPool<C>(Arc<Pool<C>>);
+
+struct Pool<C> {
     staging: Staging,
-    free: ArrayQueue<Arc<Shared>>,
+    context: C,
+    free: ArrayQueue<Arc<Shared<C>>>,
+    /// No slot returns once this is set.
+    closed: AtomicBool,
     /// Bytes the largest slot so far was asked to hold; new ones are made that large at once.
     high_water_bytes: AtomicUsize,
+    #[cfg(test)]
     allocated: AtomicUsize,
 }
 
 /// The memory of a slot and the number of [`Slot`]s that share it.
-struct Shared {
+struct Shared<C> {
     memory: UnsafeCell<Memory>,
     shares: AtomicUsize,
+    pool: Arc<Pool<C>>,
 }
 
-// SAFETY: `memory` is written only through the one `SlotMut` of it and read only through `Slot`s, and the
-// two never exist at once: `SlotMut::freeze` consumes the writer, and the pool hands out a writer only after
-// the last share was dropped (`Slot::drop`).
-unsafe impl Send for Shared {}
+// SAFETY: `memory` is written only through the one `SlotMut` of it and read only through `Slot`s, and the two never
+// exist at once: `SlotMut::freeze` consumes the writer, and the pool hands out a writer only after the last share was
+// dropped (`Slot::drop`).
+unsafe impl<C: Send + Sync> Send for Shared<C> {}
 // SAFETY: as above.
-unsafe impl Sync for Shared {}
+unsafe impl<C: Send + Sync> Sync for Shared<C> {}
 
 // A panic between two writes leaves bytes of no particular value, which is all a slot promises.
-impl RefUnwindSafe for Shared {}
-impl RefUnwindSafe for SlotPool {}
+impl<C> RefUnwindSafe for Shared<C> {}
 
-impl SlotPool {
+impl<C> SlotPool<C> {
     /// A pool that keeps up to `capacity` free slots.
-    pub(crate) fn new(staging: Staging, capacity: usize) -> Arc<Self> {
-        Arc::new(SlotPool {
+    pub(crate) fn new(staging: Staging, capacity: usize, context: C) -> Self {
+        SlotPool(Arc::new(Pool {
             staging,
+            context,
             free: ArrayQueue::new(capacity.max(1)),
+            closed: AtomicBool::new(false),
             high_water_bytes: AtomicUsize::new(0),
+            #[cfg(test)]
             allocated: AtomicUsize::new(0),
-        })
+        }))
     }
 
     /// A slot of at least `len_bytes`, free or new.
-    pub(crate) fn take(self: &Arc<Self>, len_bytes: usize) -> Result<SlotMut> {
-        let shared = match self.free.pop() {
+    pub(crate) fn take(&self, len_bytes: usize) -> Result<SlotMut<C>> {
+        let shared = match self.0.free.pop() {
             Some(shared) => shared,
-            None => self.allocate(len_bytes)?,
+            None => self.0.allocate(len_bytes)?,
         };
-        let mut slot = SlotMut { shared: Some(shared), pool: self.clone() };
+        let mut slot = SlotMut { shared: Some(shared) };
         slot.reserve(len_bytes)?;
         Ok(slot)
     }
+}
 
-    /// Slots allocated so far.
-    #[cfg(test)]
-    pub(crate) fn allocated(&self) -> usize {
-        self.allocated.load(Ordering::Relaxed)
+impl<C> Drop for SlotPool<C> {
+    fn drop(&mut self) {
+        // Relaxed: ordered before the pops by the fence, which pairs with the one in `Shared::put_back`.
+        self.0.closed.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        self.0.empty();
     }
+}
 
-    fn allocate(&self, len_bytes: usize) -> Result<Arc<Shared>> {
+impl<C> Pool<C> {
+    fn allocate(self: &Arc<Self>, len_bytes: usize) -> Result<Arc<Shared<C>>> {
         // Relaxed: a hint for the size of an allocation, read and written alone.
         let high_water = self.high_water_bytes.fetch_max(len_bytes, Ordering::Relaxed).max(len_bytes);
         let memory = Memory::new(self.staging, high_water)?;
+        #[cfg(test)]
         self.allocated.fetch_add(1, Ordering::Relaxed);
-        Ok(Arc::new(Shared { memory: UnsafeCell::new(memory), shares: AtomicUsize::new(0) }))
+        Ok(Arc::new(Shared {
+            memory: UnsafeCell::new(memory),
+            shares: AtomicUsize::new(0),
+            pool: self.clone(),
+        }))
     }
 
-    /// Keeps `shared` for later, or frees it when enough are kept.
-    fn put_back(&self, shared: Arc<Shared>) {
-        let _ = self.free.push(shared);
+    fn empty(&self) {
+        while self.free.pop().is_some() {}
+    }
+}
+
+impl<C> Shared<C> {
+    /// Keeps the slot for later, or lets it go when enough are kept. Nobody else may hold it.
+    fn put_back(self: &Arc<Self>) {
+        let _ = self.pool.free.push(self.clone());
+        // Either this load sees that the pool is closed, or whoever closes it sees the slot: the fence stands between the
+        // push and the load here, and between the store and the pops there.
+        fence(Ordering::SeqCst);
+        if self.pool.closed.load(Ordering::Relaxed) {
+            self.pool.empty();
+        }
     }
 }
 
 /// A slot with one owner, who writes it.
-pub(crate) struct SlotMut {
+pub(crate) struct SlotMut<C> {
     /// Present until `freeze` or `drop`.
-    shared: Option<Arc<Shared>>,
-    pool: Arc<SlotPool>,
+    shared: Option<Arc<Shared<C>>>,
 }
 
-impl SlotMut {
+impl<C> SlotMut<C> {
+    fn shared(&self) -> &Arc<Shared<C>> {
+        self.shared.as_ref().expect("present until freeze or drop")
+    }
+
     /// The slot's bytes: at least as many as were asked for, initialised, of no particular value.
     pub(crate) fn bytes(&mut self) -> &mut [u8] {
-        let shared = self.shared.as_ref().expect("present until freeze or drop");
         // SAFETY: this is the one writer of the memory and it is borrowed mutably; see `Shared`.
-        unsafe { &mut *shared.memory.get() }.bytes_mut()
+        unsafe { &mut *self.shared().memory.get() }.bytes_mut()
     }
 
     /// Makes room for `len_bytes`. What was written so far is kept.
@@ -103,8 +139,8 @@ impl SlotMut {
             return Ok(());
         }
         // Half as much again, so that batches of slowly growing size settle after a few of them.
-        let mut larger =
-            SlotMut { shared: Some(self.pool.allocate(len_bytes + len_bytes / 2)?), pool: self.pool.clone() };
+        let larger = self.shared().pool.allocate(len_bytes.saturating_add(len_bytes / 2))?;
+        let mut larger = SlotMut { shared: Some(larger) };
         let len = self.bytes().len();
         larger.bytes()[..len].copy_from_slice(self.bytes());
         // The smaller memory is freed rather than kept: every slot of the pool grows to this size.
@@ -113,36 +149,43 @@ impl SlotMut {
     }
 
     /// Ends the writing; from here on the slot is read and shared.
-    pub(crate) fn freeze(mut self) -> Slot {
+    pub(crate) fn freeze(mut self) -> Slot<C> {
         let shared = self.shared.take().expect("present until freeze or drop");
         // Relaxed: whoever hands the slot to another thread synchronises with it.
         shared.shares.store(1, Ordering::Relaxed);
-        Slot { shared, pool: self.pool.clone() }
+        Slot { shared }
     }
 }
 
-impl Drop for SlotMut {
+impl<C> Drop for SlotMut<C> {
     fn drop(&mut self) {
         if let Some(shared) = self.shared.take() {
-            self.pool.put_back(shared);
+            shared.put_back();
         }
     }
 }
 
 /// A share of a slot that is no longer written.
-pub(crate) struct Slot {
-    shared: Arc<Shared>,
-    pool: Arc<SlotPool>,
+pub(crate) struct Slot<C> {
+    shared: Arc<Shared<C>>,
 }
 
-impl Slot {
+impl<C> Slot<C> {
     pub(crate) fn bytes(&self) -> &[u8] {
         // SAFETY: no writer exists while a share does; see `Shared`.
         unsafe { &*self.shared.memory.get() }.bytes()
     }
 
+    /// What the pool was made with.
+    pub(crate) fn context(&self) -> &C {
+        &self.shared.pool.context
+    }
+
     /// The slot's bytes in `range` as an Arrow buffer that holds a share of the slot.
-    pub(crate) fn buffer(&self, range: Range<usize>) -> Buffer {
+    pub(crate) fn buffer(&self, range: Range<usize>) -> Buffer
+    where
+        C: Send + Sync + 'static,
+    {
         let bytes = &self.bytes()[range];
         let pointer = NonNull::from(bytes).cast::<u8>();
         // SAFETY: the bytes lie in the memory of this slot, which the share handed along keeps from being
@@ -151,20 +194,20 @@ impl Slot {
     }
 }
 
-impl Clone for Slot {
+impl<C> Clone for Slot<C> {
     fn clone(&self) -> Self {
         // Relaxed: a new share is made from one that exists, as in `Arc`.
         self.shared.shares.fetch_add(1, Ordering::Relaxed);
-        Slot { shared: self.shared.clone(), pool: self.pool.clone() }
+        Slot { shared: self.shared.clone() }
     }
 }
 
-impl Drop for Slot {
+impl<C> Drop for Slot<C> {
     fn drop(&mut self) {
         // Release: the reads through this share come before. Acquire: the last drop pairs with the Release of
         // every other one, so that the next writer comes after every read.
         if self.shared.shares.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.pool.put_back(self.shared.clone());
+            self.shared.put_back();
         }
     }
 }
@@ -173,25 +216,42 @@ impl Drop for Slot {
 mod tests {
     use super::*;
 
+    fn allocated<C>(pool: &SlotPool<C>) -> usize {
+        pool.0.allocated.load(Ordering::Relaxed)
+    }
+
     #[test]
     fn memory_returns_with_the_last_share_and_not_before() {
-        let pool = SlotPool::new(Staging::Heap, 4);
+        let pool = SlotPool::new(Staging::Heap, 4, ());
         let mut slot = pool.take(100).unwrap();
         slot.bytes()[..3].copy_from_slice(b"abc");
         let slot = slot.freeze();
         let buffer = slot.buffer(0..3);
         drop(slot);
         let other = pool.take(100).unwrap();
-        assert_eq!(pool.allocated(), 2);
+        assert_eq!(allocated(&pool), 2);
         assert_eq!(buffer.as_slice(), b"abc");
         drop((buffer, other));
         let _both = (pool.take(100).unwrap(), pool.take(100).unwrap());
-        assert_eq!(pool.allocated(), 2);
+        assert_eq!(allocated(&pool), 2);
+    }
+
+    #[test]
+    fn slots_that_outlive_their_pool_take_it_along() {
+        let context = Arc::new(());
+        let pool = SlotPool::new(Staging::Heap, 4, context.clone());
+        let (slot, other) = (pool.take(64).unwrap().freeze(), pool.take(64).unwrap());
+        drop(pool.take(64).unwrap());
+        drop(pool);
+        assert_eq!(Arc::strong_count(&context), 2);
+        drop((slot.buffer(0..64), other));
+        drop(slot);
+        assert_eq!(Arc::strong_count(&context), 1);
     }
 
     #[test]
     fn a_slot_grows_and_keeps_what_was_written() {
-        let pool = SlotPool::new(Staging::Heap, 4);
+        let pool = SlotPool::new(Staging::Heap, 4, ());
         let mut slot = pool.take(10).unwrap();
         slot.bytes()[..10].copy_from_slice(b"0123456789");
         slot.reserve(100_000).unwrap();
@@ -201,7 +261,7 @@ mod tests {
 
     #[test]
     fn shares_dropped_in_many_threads_return_one_slot() {
-        let pool = SlotPool::new(Staging::Heap, 4);
+        let pool = SlotPool::new(Staging::Heap, 4, ());
         for _ in 0..200 {
             let slot = pool.take(64).unwrap().freeze();
             std::thread::scope(|scope| {
@@ -210,7 +270,7 @@ mod tests {
                 }
             });
         }
-        assert_eq!(pool.allocated(), 1);
+        assert_eq!(allocated(&pool), 1);
     }
 
     #[test]
@@ -218,7 +278,7 @@ mod tests {
         let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: `limit` is a valid place for the answer.
         unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) };
-        let pool = SlotPool::new(Staging::Locked, 1);
+        let pool = SlotPool::new(Staging::Locked, 1, ());
         assert!(pool.take(4096).is_ok());
         // SAFETY: a plain question about this process.
         let privileged = unsafe { libc::geteuid() } == 0;

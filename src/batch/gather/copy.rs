@@ -5,14 +5,10 @@
 //! moves rather than calls of the C library's `memcpy`, whose `rep movsb` can fall to a quarter of its speed when
 //! source and destination differ by a little more than a multiple of a page.
 
+use super::wide::wide;
+
 /// Bytes of a cache line.
 const LINE_BYTES: usize = 64;
-
-/// How many bytes of rows to come are asked for ahead of the copy: far enough to hide a miss, few enough to be kept.
-const AHEAD_BYTES: usize = 8 << 10;
-
-/// How many rows ahead lines are asked for, at the least and at the most.
-const AHEAD_ROWS: std::ops::RangeInclusive<usize> = 2..=48;
 
 /// Asks for the cache line of `address`. Any address is allowed: nothing is read.
 #[inline(always)]
@@ -37,28 +33,39 @@ fn prefetch_row(address: *const u8, len: usize) {
     }
 }
 
-/// Copies the row of `dst.len() / rows.len()` bytes at each address of `rows` into `dst`, one after another.
+/// Copies the row of `row_bytes` bytes at each address of `rows` into `dst`, one after another; asks for the lines of the
+/// rows `ahead`.
 ///
 /// # Safety
 ///
 /// Each address is valid for reads of a row, and no row overlaps `dst`.
-pub(super) unsafe fn copy_rows(rows: &[*const u8], dst: &mut [u8], row_bytes: usize) {
+pub(super) unsafe fn copy_rows(rows: &[*const u8], ahead: &[*const u8], dst: &mut [u8], row_bytes: usize) {
     assert_eq!(dst.len(), rows.len() * row_bytes, "the destination holds these rows");
-    // SAFETY: the caller's, and the destination was just measured.
-    unsafe {
-        match row_bytes {
-            0 => {}
-            1 => copy_rows_of::<1>(rows, dst),
-            2 => copy_rows_of::<2>(rows, dst),
-            4 => copy_rows_of::<4>(rows, dst),
-            8 => copy_rows_of::<8>(rows, dst),
-            16 => copy_rows_of::<16>(rows, dst),
-            32 => copy_rows_of::<32>(rows, dst),
-            64 => copy_rows_of::<64>(rows, dst),
-            256 => copy_rows_of::<256>(rows, dst),
-            _ => for_rows(rows, row_bytes, |i, src| {
-                copy_bytes(src, dst.as_mut_ptr().add(i * row_bytes), row_bytes)
-            }),
+    copy_rows_wide(Vouched(rows), ahead, dst, row_bytes);
+}
+
+/// Addresses a caller of [`copy_rows`] vouched for.
+struct Vouched<'a>(&'a [*const u8]);
+
+wide! {
+    fn copy_rows_wide(rows: Vouched<'_>, ahead: &[*const u8], dst: &mut [u8], row_bytes: usize) {
+        let rows = rows.0;
+        // SAFETY: the caller of `copy_rows` promised that the rows can be read; it measured the destination.
+        unsafe {
+            match row_bytes {
+                0 => {}
+                1 => copy_rows_of::<1>(rows, ahead, dst),
+                2 => copy_rows_of::<2>(rows, ahead, dst),
+                4 => copy_rows_of::<4>(rows, ahead, dst),
+                8 => copy_rows_of::<8>(rows, ahead, dst),
+                16 => copy_rows_of::<16>(rows, ahead, dst),
+                32 => copy_rows_of::<32>(rows, ahead, dst),
+                64 => copy_rows_of::<64>(rows, ahead, dst),
+                256 => copy_rows_of::<256>(rows, ahead, dst),
+                _ => for_rows(rows, ahead, row_bytes, |i, src| {
+                    copy_bytes(src, dst.as_mut_ptr().add(i * row_bytes), row_bytes)
+                }),
+            }
         }
     }
 }
@@ -66,26 +73,31 @@ pub(super) unsafe fn copy_rows(rows: &[*const u8], dst: &mut [u8], row_bytes: us
 /// # Safety
 ///
 /// As [`copy_rows`], for rows of `N` bytes that fill `dst`.
-unsafe fn copy_rows_of<const N: usize>(rows: &[*const u8], dst: &mut [u8]) {
+#[inline(always)]
+unsafe fn copy_rows_of<const N: usize>(rows: &[*const u8], ahead: &[*const u8], dst: &mut [u8]) {
     // SAFETY: row `i` of `dst` begins at `i * N`, within it; the source is valid by the caller's promise.
-    for_rows(rows, N, |i, src| unsafe {
+    for_rows(rows, ahead, N, |i, src| unsafe {
         dst.as_mut_ptr().add(i * N).cast::<[u8; N]>().write_unaligned(src.cast::<[u8; N]>().read_unaligned())
     });
 }
 
-/// Visits the rows in turn, the lines of rows to come asked for ahead.
+/// Visits the rows in turn, and with each asks for the lines of one of the rows `ahead`.
 #[inline(always)]
-pub(super) fn for_rows(rows: &[*const u8], row_bytes: usize, mut visit: impl FnMut(usize, *const u8)) {
-    let ahead =
-        (AHEAD_BYTES / row_bytes.max(1)).clamp(*AHEAD_ROWS.start(), *AHEAD_ROWS.end()).min(rows.len());
-    for &row in &rows[..ahead] {
-        prefetch_row(row, row_bytes);
-    }
-    for i in 0..rows.len() - ahead {
-        prefetch_row(rows[i + ahead], row_bytes);
+pub(super) fn for_rows(
+    rows: &[*const u8],
+    ahead: &[*const u8],
+    row_bytes: usize,
+    mut visit: impl FnMut(usize, *const u8),
+) {
+    let both = rows.len().min(ahead.len());
+    for i in 0..both {
+        prefetch_row(ahead[i], row_bytes);
         visit(i, rows[i]);
     }
-    for (i, &row) in rows.iter().enumerate().skip(rows.len() - ahead) {
+    for &row in &ahead[both..] {
+        prefetch_row(row, row_bytes);
+    }
+    for (i, &row) in rows.iter().enumerate().skip(both) {
         visit(i, row);
     }
 }
@@ -159,7 +171,7 @@ mod tests {
                 let rows: Vec<_> = starts.iter().map(|&start| src[start..].as_ptr()).collect();
                 let mut dst = vec![0; count * row_bytes];
                 // SAFETY: every row begins 800 bytes before the end of `src` or earlier.
-                unsafe { copy_rows(&rows, &mut dst, row_bytes) };
+                unsafe { copy_rows(&rows, &rows, &mut dst, row_bytes) };
                 let expected: Vec<u8> = starts.iter().flat_map(|&s| src[s..s + row_bytes].to_vec()).collect();
                 assert_eq!(dst, expected, "{count} rows of {row_bytes} bytes");
             }

@@ -1,79 +1,57 @@
 //! The way from a chunk to the addresses of its rows, measured once and remembered by each worker.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use super::Located;
+use super::wide::wide;
 use crate::dataset::{Readable, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Bits, Piece, Values};
 
 /// How rows of one column of one chunk are reached.
-#[derive(Clone, Copy)]
-pub(super) struct Lane {
-    base: *const u8,
-    stride: u64,
-    state: State,
-}
-
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
+enum Lane {
     /// Not asked for yet.
     Unknown,
-    /// Row `i` is the bytes at `base + i * stride`, and no row is null.
+    /// Row `i` is the bytes at `bases[chunk] + i * stride`, and no row is null.
     Plain,
-    /// Rows are read one by one from the piece, which lies in the dataset,
-    InPlace,
-    /// or was decoded and is held under this number until the gather ends.
-    Held(u32),
+    /// Rows are read one by one from the piece.
+    OneByOne,
 }
 
-// SAFETY: the pointer is only dereferenced by the gather that holds the lane, while the dataset it belongs to
-// keeps the memory mapped; no thread owns what it points to.
-unsafe impl Send for Lane {}
-
-impl Lane {
-    const UNKNOWN: Lane = Lane { base: std::ptr::null(), stride: 0, state: State::Unknown };
-
-    /// The lane of a piece of which `num_rows` rows of `row_bytes` bytes will be read.
-    fn of(piece: &Piece, num_rows: u64, row_bytes: u64, otherwise: State) -> Result<Lane> {
-        let measured = match &piece.values {
-            Values::Dense { span, stride } => {
-                last_byte(num_rows, *stride, row_bytes).is_some_and(|end| end <= span.len())
-            }
-            // `TensorFile::check` measured these when the file was opened.
-            Values::Scattered { .. } => true,
-            Values::Bits { bits, per_row } => {
-                *per_row == row_bytes && num_rows.checked_mul(*per_row).is_some_and(|n| holds(bits, n))
-            }
-            Values::Runs { offsets, wide, .. } => {
-                let width = if *wide { 8 } else { 4 };
-                num_rows == 0
-                    || num_rows
-                        .checked_add(1)
-                        .and_then(|n| n.checked_mul(width))
-                        .is_some_and(|n| n <= offsets.len())
-            }
-            Values::Array(_) => {
-                return Err(Error::new(
-                    ErrorKind::Unsupported,
-                    "values inside its lists or tensors are null, which no tensor can hold: fill them first, or leave the column out",
-                ));
-            }
-            Values::Encoded { .. } => false,
-        };
-        let valid = piece.validity.as_ref().is_none_or(|bits| holds(bits, num_rows));
-        if !measured || !valid || piece.num_rows < num_rows {
-            return Err(Error::new(
-                ErrorKind::Internal,
-                format!("a piece of {} rows does not hold the {num_rows} rows of its chunk", piece.num_rows),
+/// Checks that the `num_rows` rows of a chunk, `row_bytes` bytes each (or as many truth values), lie within `piece`.
+fn measure(piece: &Piece, num_rows: u64, row_bytes: u64) -> Result<()> {
+    let measured = match &piece.values {
+        Values::Dense { span, stride } => {
+            last_byte(num_rows, *stride, row_bytes).is_some_and(|end| end <= span.len())
+        }
+        // `TensorFile::check` measured these when the file was opened.
+        Values::Scattered { .. } => true,
+        Values::Bits { bits, per_row } => {
+            *per_row == row_bytes && num_rows.checked_mul(*per_row).is_some_and(|count| holds(bits, count))
+        }
+        Values::Runs { offsets, wide, .. } => {
+            let width = if *wide { 8 } else { 4 };
+            let bytes = num_rows.checked_add(1).and_then(|count| count.checked_mul(width));
+            num_rows == 0 || bytes.is_some_and(|bytes| bytes <= offsets.len())
+        }
+        Values::Array(_) => {
+            return Err(Error::unsupported(
+                "values inside its lists or tensors are null, which no tensor can hold: fill them first, or leave the \
+                 column out",
             ));
         }
-        Ok(match &piece.values {
-            Values::Dense { span, stride } if piece.validity.is_none() => {
-                Lane { base: span.as_ptr(), stride: *stride, state: State::Plain }
-            }
-            _ => Lane { state: otherwise, ..Lane::UNKNOWN },
-        })
+        Values::Encoded { .. } => false,
+    };
+    let valid = piece.validity.as_ref().is_none_or(|bits| holds(bits, num_rows));
+    if !measured || !valid || piece.num_rows < num_rows {
+        return Err(Error::new(
+            ErrorKind::Internal,
+            format!("a piece of {} rows does not hold the {num_rows} rows of its chunk", piece.num_rows),
+        ));
     }
+    Ok(())
 }
 
 /// The end of the last of `num_rows` rows.
@@ -88,37 +66,93 @@ fn holds(bits: &Bits, count: u64) -> bool {
     bits.first.checked_add(count).is_some_and(|end| end.div_ceil(8) <= bits.span.len())
 }
 
+wide! {
+    /// Appends the addresses of rows `stride` bytes apart from the bases of their chunks; says whether every base is known.
+    fn address_all(
+        bases: &[*const u8],
+        stride: u64,
+        chunks: &[u32],
+        rows: &[u64],
+        addresses: &mut Vec<*const u8>,
+    ) -> bool {
+        let mut known = true;
+        addresses.extend(chunks.iter().zip(rows).map(|(&chunk, &row)| {
+            let base = bases[chunk as usize];
+            known &= !base.is_null();
+            base.wrapping_add((row * stride) as usize)
+        }));
+        known
+    }
+}
+
 /// The lanes of one column, one for each chunk of its table, and the decoded pieces the running gather holds.
 pub(super) struct Lanes {
-    lanes: Vec<Lane>,
-    held: Vec<(usize, Arc<Piece>)>,
     row_bytes: u64,
+    lanes: Vec<Lane>,
+    /// Null unless the lane is plain.
+    bases: Vec<*const u8>,
+    /// Of every plain lane; those of another stride are read one by one.
+    stride: Option<u64>,
+    held: Vec<(usize, Arc<Piece>)>,
+    /// Addresses of the rows of the running gather.
+    addresses: Vec<*const u8>,
+    /// Whether all rows of the running gather have addresses, as far as is known.
+    pub(super) plain: bool,
 }
+
+// SAFETY: the pointers are only dereferenced by the gather that computed them, while the dataset they belong to keeps
+// the memory mapped; no thread owns what they point to.
+unsafe impl Send for Lanes {}
 
 impl Lanes {
     /// Lanes of a column of `table` whose rows are `row_bytes` long (or `row_bytes` truth values).
     pub(super) fn new(table: &Table, row_bytes: usize) -> Self {
+        let num_chunks = table.chunks.len();
         Lanes {
-            lanes: vec![Lane::UNKNOWN; table.chunks.len()],
-            held: Vec::new(),
             row_bytes: row_bytes as u64,
+            lanes: vec![Lane::Unknown; num_chunks],
+            bases: vec![std::ptr::null(); num_chunks],
+            stride: None,
+            held: Vec::new(),
+            addresses: Vec::new(),
+            plain: false,
         }
     }
 
-    /// The address of row `row` of `chunk`; `None` if its rows are no plain bytes.
-    #[inline(always)]
-    pub(super) fn plain(
+    /// Computes the addresses of the rows numbered `block`. If one of them is not plain, neither is the column.
+    pub(super) fn address(
         &mut self,
         table: &Table,
         column: usize,
-        chunk: usize,
-        row: u64,
-    ) -> Result<Option<*const u8>> {
-        let mut lane = self.lanes[chunk];
-        if lane.state == State::Unknown {
-            lane = self.resolve(table, column, chunk)?;
+        located: &Located,
+        block: Range<usize>,
+    ) -> Result<()> {
+        let (chunks, rows) = (&located.chunks[block.clone()], &located.rows[block.clone()]);
+        self.addresses.truncate(block.start);
+        if address_all(&self.bases, self.stride.unwrap_or(0), chunks, rows, &mut self.addresses) {
+            return Ok(());
         }
-        Ok((lane.state == State::Plain).then(|| lane.base.wrapping_add((row * lane.stride) as usize)))
+        for &chunk in chunks {
+            let chunk = chunk as usize;
+            if self.lanes[chunk] == Lane::Unknown {
+                self.resolve(table, column, chunk)?;
+            }
+            self.plain &= self.lanes[chunk] == Lane::Plain;
+        }
+        self.addresses.truncate(block.start);
+        address_all(&self.bases, self.stride.unwrap_or(0), chunks, rows, &mut self.addresses);
+        Ok(())
+    }
+
+    /// The addresses of the rows staged so far, each of a row of the column; meaningless unless the column is plain.
+    pub(super) fn addresses(&self) -> &[*const u8] {
+        &self.addresses
+    }
+
+    /// Forgets the rows of the last batch.
+    pub(super) fn clear(&mut self) {
+        self.addresses.clear();
+        self.release();
     }
 
     /// The piece of `chunk`, whatever its kind.
@@ -128,38 +162,41 @@ impl Lanes {
         column: usize,
         chunk: usize,
     ) -> Result<&'a Piece> {
-        if self.lanes[chunk].state == State::Unknown {
+        if self.lanes[chunk] == Lane::Unknown {
             self.resolve(table, column, chunk)?;
         }
-        match self.lanes[chunk].state {
-            State::Held(number) => Ok(&self.held[number as usize].1),
-            _ => match self.held.iter().position(|(held, _)| *held == chunk) {
-                Some(number) => Ok(&self.held[number].1),
-                None => table.chunks[chunk].piece(column),
-            },
+        match self.held.iter().position(|(held, _)| *held == chunk) {
+            Some(number) => Ok(&self.held[number].1),
+            None => table.chunks[chunk].piece(column),
         }
     }
 
     /// Lets go of decoded pieces: what was decoded may have to make room before the next gather.
     pub(super) fn release(&mut self) {
         for (chunk, _) in self.held.drain(..) {
-            self.lanes[chunk] = Lane::UNKNOWN;
+            self.lanes[chunk] = Lane::Unknown;
+            self.bases[chunk] = std::ptr::null();
         }
     }
 
     #[cold]
-    fn resolve(&mut self, table: &Table, column: usize, chunk: usize) -> Result<Lane> {
+    fn resolve(&mut self, table: &Table, column: usize, chunk: usize) -> Result<()> {
         let num_rows = table.chunks[chunk].num_rows;
-        let shard = &table.chunks[chunk].shard;
-        let lane = match table.readable(chunk, column)? {
-            Readable::InPlace(piece) => Lane::of(piece, num_rows, self.row_bytes, State::InPlace),
-            Readable::Decoded(piece) => {
-                let lane = Lane::of(&piece, num_rows, self.row_bytes, State::Held(self.held.len() as u32));
-                self.held.push((chunk, piece));
-                lane
+        let readable = table.readable(chunk, column)?;
+        measure(&readable, num_rows, self.row_bytes)
+            .map_err(|error| table.chunks[chunk].shard.place(error))?;
+        self.lanes[chunk] = match &readable.values {
+            Values::Dense { span, stride }
+                if readable.validity.is_none() && *stride == *self.stride.get_or_insert(*stride) =>
+            {
+                self.bases[chunk] = span.as_ptr();
+                Lane::Plain
             }
+            _ => Lane::OneByOne,
         };
-        self.lanes[chunk] = lane.map_err(|error| shard.place(error))?;
-        Ok(self.lanes[chunk])
+        if let Readable::Decoded(piece) = readable {
+            self.held.push((chunk, piece));
+        }
+        Ok(())
     }
 }

@@ -13,7 +13,7 @@ use super::copy::copy_bytes;
 pub(super) unsafe fn is_valid(piece: &Piece, row: u64) -> bool {
     match &piece.validity {
         None => true,
-        // SAFETY: a validity bitmap has a bit for every row: `Lane::of` measured it.
+        // SAFETY: a validity bitmap has a bit for every row: `lane::measure` found it.
         Some(bits) => unsafe { bit(bits, row) },
     }
 }
@@ -37,7 +37,7 @@ pub(super) unsafe fn copy_row(piece: &Piece, row: u64, shape: &[usize], out: &mu
     match &piece.values {
         Values::Dense { span, stride } => {
             let src = span.as_ptr().wrapping_add((row * stride) as usize);
-            // SAFETY: `Lane::of` measured that every row of the piece lies within its span.
+            // SAFETY: `lane::measure` found that every row of the piece lies within its span.
             unsafe { copy_bytes(src, out.as_mut_ptr(), out.len()) };
         }
         Values::Scattered { span, stride, width, swap, strides } => {
@@ -60,12 +60,12 @@ pub(super) unsafe fn copy_row(piece: &Piece, row: u64, shape: &[usize], out: &mu
         }
         Values::Bits { bits, per_row } => {
             for (i, out) in out.iter_mut().enumerate() {
-                // SAFETY: `Lane::of` measured that the bits of every row lie within the span.
+                // SAFETY: `lane::measure` found that the bits of every row lie within the span.
                 *out = unsafe { bit(bits, row * per_row + i as u64) }.into();
             }
         }
         Values::Runs { .. } | Values::Array(_) | Values::Encoded { .. } => {
-            unreachable!("`Lane::of` lets only rows of one length through")
+            unreachable!("`lane::measure` lets only rows of one length through")
         }
     }
 }

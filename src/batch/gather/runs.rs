@@ -3,10 +3,13 @@
 //! A row is two offsets and what lies between them. The offsets are read once, checked against the items and each
 //! other, and only their copies are used; then the slot is made large enough, and then the items are copied.
 
+use std::sync::Arc;
+
 use super::copy::{copy_bytes, prefetch};
 use super::lane::Lanes;
+use super::other::undeclared_null;
 use super::row::is_valid;
-use super::{Located, PlannedColumn, undeclared_null};
+use super::{BatchPlan, Located, PlannedColumn};
 use crate::dataset::Table;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Span, Values};
@@ -33,7 +36,7 @@ impl Runs {
         table: &Table,
         column: &PlannedColumn,
         lanes: &mut Lanes,
-        slot: &mut SlotMut,
+        slot: &mut SlotMut<Arc<BatchPlan>>,
         place: &Place,
         num_rows: usize,
         items_end: &mut usize,
@@ -56,9 +59,9 @@ impl Runs {
             }
             let piece = lanes.piece(table, column.index, chunk)?;
             let Values::Runs { offsets, wide, items, item_bytes: width } = &piece.values else {
-                unreachable!("`Lane::of` and the column's kind agree")
+                unreachable!("`lane::measure` and the column's kind agree")
             };
-            // SAFETY: `Lane::of` measured the piece for the rows of its chunk, and `row` is one of them.
+            // SAFETY: `lane::measure` found the piece for the rows of its chunk, and `row` is one of them.
             let valid = unsafe { is_valid(piece, row) };
             match validity {
                 Some(mask) => slot.bytes()[mask + i] = valid.into(),

@@ -1,0 +1,56 @@
+//! The rows of a batch in one table.
+
+use super::wide::wide;
+use crate::dataset::{Directory, Table};
+
+/// For each row of the batch, its chunk and its row in the chunk.
+#[derive(Default)]
+pub(super) struct Located {
+    pub(super) rows: Vec<u64>,
+    pub(super) chunks: Vec<u32>,
+    /// The chunk and its first row, if the rows are one run of one chunk.
+    pub(super) run: Option<(usize, u64)>,
+}
+
+impl Located {
+    pub(super) fn clear(&mut self) {
+        self.rows.clear();
+        self.chunks.clear();
+        self.run = None;
+    }
+
+    /// Locates all rows of a batch, and finds out whether they are a run.
+    pub(super) fn locate(&mut self, table: &Table, rows: &[u64]) {
+        self.rows.extend_from_slice(rows);
+        table.rows.map(&mut self.rows);
+        if let Some((&first, rest)) = self.rows.split_first()
+            && rest.iter().zip(first + 1..).all(|(&row, expected)| row == expected)
+        {
+            let last = first + rest.len() as u64;
+            let ((chunk, row), (last_chunk, _)) =
+                (table.directory.locate(first), table.directory.locate(last));
+            self.run = (chunk == last_chunk).then_some((chunk, row));
+        }
+        locate_all(&table.directory, &mut self.rows, &mut self.chunks);
+    }
+
+    /// Locates the rows of a batch from number `start` on, unless they were already.
+    pub(super) fn locate_block(&mut self, table: &Table, rows: &[u64], start: usize) {
+        if self.rows.len() > start || rows.is_empty() {
+            return;
+        }
+        self.rows.extend_from_slice(rows);
+        table.rows.map(&mut self.rows[start..]);
+        locate_all(&table.directory, &mut self.rows[start..], &mut self.chunks);
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, u64)> {
+        self.chunks.iter().zip(&self.rows).map(|(&chunk, &row)| (chunk as usize, row))
+    }
+}
+
+wide! {
+    fn locate_all(directory: &Directory, rows: &mut [u64], chunks: &mut Vec<u32>) {
+        directory.locate_all(rows, chunks);
+    }
+}
