@@ -1,0 +1,387 @@
+//! A conversion leaves a whole dataset or none, and what it writes any Arrow reader opens with identical values.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use arrow::array::*;
+use arrow::datatypes::*;
+use forebay::convert::{ConvertOptions, convert, verify};
+use forebay::{DType, Dataset, ErrorKind, tensor_field};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+fn forebay(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+fn run(args: &[&str]) -> String {
+    let done = forebay(args).output().unwrap();
+    assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap()
+}
+
+/// Every kind of column, some values null, in several record batches.
+fn table() -> Dataset {
+    let fields = vec![
+        tensor_field("image", DType::U8, &[2, 3], false),
+        tensor_field("vector", DType::F32, &[4], false),
+        Field::new("label", DataType::Int64, false),
+        Field::new("age", DataType::Float64, true),
+        Field::new("ok", DataType::Boolean, false),
+        Field::new("name", DataType::Utf8, true),
+        Field::new("blob", DataType::LargeBinary, false),
+        Field::new("tags", DataType::List(Arc::new(Field::new("item", DataType::Int32, false))), false),
+        Field::new("when", DataType::Timestamp(TimeUnit::Millisecond, None), false),
+        Field::new("point", DataType::Struct(vec![Field::new("x", DataType::Int8, true)].into()), false),
+    ];
+    let schema = Arc::new(Schema::new(fields));
+    let mut dice = StdRng::seed_from_u64(1);
+    let batches: Vec<_> =
+        [17usize, 1, 0, 40].into_iter().map(|rows| batch(&schema, rows, &mut dice)).collect();
+    Dataset::from_batches(batches).unwrap()
+}
+
+fn batch(schema: &Arc<Schema>, rows: usize, dice: &mut StdRng) -> RecordBatch {
+    let image = UInt8Array::from_iter_values((0..rows * 6).map(|_| dice.random()));
+    let vector = Float32Array::from_iter_values((0..rows * 4).map(|_| dice.random()));
+    let item = |field: usize| match schema.field(field).data_type() {
+        DataType::FixedSizeList(item, _) => item.clone(),
+        other => panic!("{other}"),
+    };
+    let mut tags =
+        ListBuilder::new(Int32Builder::new()).with_field(Field::new("item", DataType::Int32, false));
+    for _ in 0..rows {
+        let len = dice.random_range(0..4);
+        tags.append_value((0..len).map(|i| Some(i * 7)));
+    }
+    let x = Int8Array::from_iter((0..rows).map(|_| dice.random_bool(0.5).then(|| dice.random())));
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(FixedSizeListArray::new(item(0), 6, Arc::new(image), None)),
+        Arc::new(FixedSizeListArray::new(item(1), 4, Arc::new(vector), None)),
+        Arc::new(Int64Array::from_iter_values((0..rows).map(|_| dice.random()))),
+        Arc::new(Float64Array::from_iter((0..rows).map(|_| dice.random_bool(0.7).then(|| dice.random())))),
+        Arc::new(BooleanArray::from_iter((0..rows).map(|_| Some(dice.random_bool(0.5))))),
+        Arc::new(StringArray::from_iter(
+            (0..rows).map(|i| dice.random_bool(0.8).then(|| "é".repeat(i % 5) + "x")),
+        )),
+        Arc::new(LargeBinaryArray::from_iter_values(
+            (0..rows).map(|i| (0..i % 9).map(|_| dice.random()).collect::<Vec<u8>>()),
+        )),
+        Arc::new(tags.finish()),
+        Arc::new(TimestampMillisecondArray::from_iter_values((0..rows).map(|_| dice.random()))),
+        Arc::new(StructArray::from(vec![(
+            Arc::new(Field::new("x", DataType::Int8, true)),
+            Arc::new(x) as ArrayRef,
+        )])),
+    ];
+    RecordBatch::try_new(schema.clone(), columns).unwrap()
+}
+
+fn all_rows(dataset: &Dataset) -> RecordBatch {
+    dataset.gather(&(0..dataset.len()).collect::<Vec<_>>()).unwrap()
+}
+
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    entries.map(|e| (e.file_name().into_string().unwrap(), fs::read(e.path()).unwrap())).collect()
+}
+
+#[test]
+fn what_is_converted_reads_back_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = table();
+    let out = folder.path().join("out");
+    let converted = convert(&table, &out, &ConvertOptions::new().shard_bytes(700), |_| {}).unwrap();
+    assert_eq!(converted.rows, 58);
+    assert!(converted.shards > 3, "found {} shards", converted.shards);
+    let read = Dataset::open(&out).unwrap();
+    assert_eq!(read.schema(), table.schema());
+    assert_eq!(all_rows(&read), all_rows(&table));
+    assert!(verify(&out, |_| {}).unwrap().is_empty());
+    // Opened as loose files, and converted once more, it is the same again.
+    let loose = Dataset::open(out.join("*.arrow").to_str().unwrap()).unwrap();
+    assert_eq!(all_rows(&loose), all_rows(&table));
+}
+
+#[test]
+fn an_empty_dataset_keeps_its_columns() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    convert(&table().take(0), &out, &ConvertOptions::new(), |_| {}).unwrap();
+    let read = Dataset::open(&out).unwrap();
+    assert_eq!((read.len(), read.schema()), (0, table().schema()));
+}
+
+/// The interpreter whose pyarrow serves as the oracle; `None`, said aloud, where there is none.
+fn oracle() -> Option<String> {
+    let python = std::env::var("FOREBAY_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
+    let found = Command::new(&python).args(["-c", "import pyarrow"]).stderr(Stdio::null()).status();
+    if found.is_ok_and(|status| status.success()) {
+        return Some(python);
+    }
+    eprintln!("skipped: {python} has no pyarrow (set FOREBAY_TEST_PYTHON to one that has)");
+    None
+}
+
+#[test]
+fn pyarrow_reads_identical_values_shapes_and_types() {
+    let Some(python) = oracle() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let table = table();
+    convert(&table, &out, &ConvertOptions::new().shard_bytes(700), |_| {}).unwrap();
+    let script = r#"
+import glob, sys
+import pyarrow as pa
+tables = [pa.ipc.open_file(f).read_all() for f in sorted(glob.glob(sys.argv[1] + "/*.arrow"))]
+table = pa.concat_tables(tables)
+table.validate(full=True)
+print({f.name: str(f.type) for f in table.schema})
+image = table["image"].combine_chunks()
+print(image.type.shape, image.to_numpy_ndarray().shape, int(image.to_numpy_ndarray().astype("int64").sum()))
+print(table["vector"].type.shape)
+for name in ["label", "age", "ok", "name", "tags", "when"]:
+    column = table[name].cast(pa.int64()) if name == "when" else table[name]
+    print(name, column.to_pylist())
+print("blob", [b.hex() for b in table["blob"].to_pylist()])
+print("point", [p["x"] for p in table["point"].to_pylist()])
+for f in glob.glob(sys.argv[1] + "/*.arrow"):
+    mapped = pa.memory_map(f)
+    batch = pa.ipc.open_file(mapped).get_batch(0)
+    for column in batch.columns:
+        for buffer in column.buffers():
+            assert buffer is None or buffer.size == 0 or buffer.address % 64 == mapped.read_buffer(0).address % 64, column.type
+"#;
+    let done = Command::new(python).args(["-c", script]).arg(&out).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let said = String::from_utf8(done.stdout).unwrap();
+    let mut lines = said.lines();
+
+    let rows = all_rows(&table);
+    let types = lines.next().unwrap();
+    for expected in [
+        "'image': 'extension<arrow.fixed_shape_tensor[value_type=uint8, shape=[2,3]",
+        "'vector': 'extension<arrow.fixed_shape_tensor[value_type=float, shape=[4]",
+        "'label': 'int64'",
+        "'age': 'double'",
+        "'ok': 'bool'",
+        "'name': 'string'",
+        "'blob': 'large_binary'",
+        "'tags': 'list<item: int32 not null>'",
+        "'when': 'timestamp[ms]'",
+        "'point': 'struct<x: int8>'",
+    ] {
+        assert!(types.contains(expected), "expected {expected} in {types}");
+    }
+    let sum: i64 = rows["image"]
+        .as_fixed_size_list()
+        .values()
+        .as_primitive::<UInt8Type>()
+        .values()
+        .iter()
+        .map(|&v| i64::from(v))
+        .sum();
+    assert_eq!(lines.next().unwrap(), format!("[2, 3] (58, 2, 3) {sum}"));
+    assert_eq!(lines.next().unwrap(), "[4]");
+    let python_list = |values: Vec<String>| format!("[{}]", values.join(", "));
+    let none = || "None".to_owned();
+    let label = rows["label"].as_primitive::<Int64Type>().values().iter().map(i64::to_string).collect();
+    assert_eq!(lines.next().unwrap(), format!("label {}", python_list(label)));
+    let age = rows["age"].as_primitive::<Float64Type>();
+    let theirs = lines.next().unwrap().trim_start_matches("age [").trim_end_matches(']').split(", ");
+    let theirs: Vec<Option<f64>> = theirs.map(|v| v.parse().ok()).collect();
+    assert_eq!(age.iter().collect::<Vec<_>>(), theirs);
+    let ok = rows["ok"]
+        .as_boolean()
+        .iter()
+        .map(|v| if v.unwrap() { "True".into() } else { "False".into() })
+        .collect();
+    assert_eq!(lines.next().unwrap(), format!("ok {}", python_list(ok)));
+    let name =
+        rows["name"].as_string::<i32>().iter().map(|v| v.map_or_else(none, |v| format!("'{v}'"))).collect();
+    assert_eq!(lines.next().unwrap(), format!("name {}", python_list(name)));
+    let tags = rows["tags"].as_list::<i32>();
+    let tags = (0..58).map(|i| {
+        python_list(tags.value(i).as_primitive::<Int32Type>().values().iter().map(i32::to_string).collect())
+    });
+    assert_eq!(lines.next().unwrap(), format!("tags {}", python_list(tags.collect())));
+    let when =
+        rows["when"].as_primitive::<TimestampMillisecondType>().values().iter().map(i64::to_string).collect();
+    assert_eq!(lines.next().unwrap(), format!("when {}", python_list(when)));
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let blob = rows["blob"].as_binary::<i64>().iter().map(|v| format!("'{}'", hex(v.unwrap()))).collect();
+    assert_eq!(lines.next().unwrap(), format!("blob {}", python_list(blob)));
+    let x = rows["point"].as_struct().column(0).as_primitive::<Int8Type>();
+    let x = x.iter().map(|v| v.map_or_else(none, |v| v.to_string())).collect();
+    assert_eq!(lines.next().unwrap(), format!("point {}", python_list(x)));
+}
+
+/// A source of some 16 MB, and the command that converts it into shards of 1 MiB.
+fn source(folder: &Path) -> PathBuf {
+    let path = folder.join("numbers.npy");
+    let rows = 1usize << 16;
+    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, 64), }}");
+    let padded = (10 + header.len() + 1).next_multiple_of(64) - 10;
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((padded as u16).to_le_bytes());
+    bytes.extend(format!("{header:<width$}\n", width = padded - 1).as_bytes());
+    bytes.extend((0..rows * 64).flat_map(|i| (i as f32).to_le_bytes()));
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+#[test]
+fn killed_at_any_moment_it_leaves_no_dataset_or_a_whole_one_and_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = source(folder.path());
+    let source = source.to_str().unwrap();
+    let whole = folder.path().join("whole");
+    run(&["convert", source, whole.to_str().unwrap(), "--shard-size", "1MiB"]);
+    let expected = files(&whole);
+    assert_eq!(expected.len(), 17, "16 shards and dataset.json");
+
+    let mut dice = StdRng::seed_from_u64(7);
+    let (mut killed, mut went_on) = (0, 0);
+    for round in 0..12 {
+        let out = folder.path().join(format!("out-{round}"));
+        let args = ["convert", source, out.to_str().unwrap(), "--shard-size", "1MiB"];
+        for attempt in 0.. {
+            let mut child = forebay(&args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+            // The moment: some number of polls of the child, a few microseconds each; later from kill to kill, so that it ends.
+            let polls = dice.random_range(0..2000 << attempt.min(12));
+            let mut running = true;
+            for _ in 0..polls {
+                if child.try_wait().unwrap().is_some() {
+                    running = false;
+                    break;
+                }
+            }
+            if running {
+                child.kill().unwrap();
+                killed += 1;
+            }
+            let status = child.wait().unwrap();
+            let mut said = String::new();
+            child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+            went_on += u32::from(said.contains("found finished"));
+            match Dataset::open(&out) {
+                Ok(dataset) => {
+                    assert_eq!(dataset.len(), 1 << 16, "a dataset that is there is whole");
+                    assert!(verify(&out, |_| {}).unwrap().is_empty());
+                }
+                Err(error) => {
+                    assert!(!status.success(), "it said it was done");
+                    assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+                }
+            }
+            if status.success() {
+                break;
+            }
+        }
+        assert!(files(&out) == expected, "round {round}: the bytes differ, or something was left behind");
+        fs::remove_dir_all(&out).unwrap();
+    }
+    eprintln!("{killed} kills, {went_on} conversions went on behind finished shards");
+    assert!(killed > 20 && went_on > 0, "the kills came at telling moments");
+}
+
+#[test]
+fn only_one_conversion_writes_into_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let numbers = Dataset::from_tensor("x", &[], (0..1i64 << 16).collect()).unwrap();
+    let out = folder.path().join("out");
+    let mut refused = None;
+    convert(&numbers, &out, &ConvertOptions::new(), |_| {
+        refused = Some(convert(&numbers, &out, &ConvertOptions::new(), |_| {}).unwrap_err());
+    })
+    .unwrap();
+    assert!(refused.unwrap().message().contains("another conversion"));
+    // Done, it is found done; another source is refused, and so are the files of a stranger.
+    assert_eq!(convert(&numbers, &out, &ConvertOptions::new(), |_| {}).unwrap().shards_found, 1);
+    let error = convert(&numbers.take(5), &out, &ConvertOptions::new(), |_| {}).unwrap_err();
+    assert!(error.message().contains("another dataset"), "{error}");
+    let stranger = folder.path().join("stranger");
+    fs::create_dir(&stranger).unwrap();
+    fs::write(stranger.join("thesis.tex"), "x").unwrap();
+    let error = convert(&numbers, &stranger, &ConvertOptions::new(), |_| {}).unwrap_err();
+    assert!(error.message().contains("'thesis.tex'"), "{error}");
+}
+
+#[test]
+fn verify_finds_every_flipped_byte_and_says_where() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    convert(&table(), &out, &ConvertOptions::new(), |_| {}).unwrap();
+    let shard = out.join("shard-00000-of-00001.arrow");
+    let whole = fs::read(&shard).unwrap();
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&fs::read(out.join("dataset.json")).unwrap()).unwrap();
+    let batch = &manifest["shards"][0]["batches"][0];
+    let (offset, bytes) =
+        (batch["offset"].as_u64().unwrap() as usize, batch["bytes"].as_u64().unwrap() as usize);
+    fs::remove_file(&shard).unwrap();
+    let mut dice = StdRng::seed_from_u64(3);
+    for _ in 0..50 {
+        let mut damaged = whole.clone();
+        let at = dice.random_range(offset..offset + bytes);
+        damaged[at] ^= 1 << dice.random_range(0..8);
+        fs::write(&shard, damaged).unwrap();
+        let damages = verify(&out, |_| {}).unwrap();
+        assert_eq!(damages.len(), 1, "byte {at}");
+        assert_eq!(damages[0].kind(), ErrorKind::Mismatch);
+        assert_eq!(damages[0].location().path.as_deref(), Some(shard.as_path()));
+        assert_eq!(
+            (damages[0].location().record, damages[0].location().byte),
+            (Some(0), Some(offset as u64))
+        );
+    }
+    // A shard of another length is refused when the dataset is opened.
+    fs::write(&shard, &whole[..whole.len() - 1]).unwrap();
+    let error = Dataset::open(&out).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Mismatch, "{error}");
+    let done = forebay(&["verify", out.to_str().unwrap()]).output().unwrap();
+    assert_eq!(done.status.code(), Some(1));
+}
+
+#[test]
+fn the_binary_converts_inspects_and_measures() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = source(folder.path());
+    let labels = folder.path().join("labels.bin");
+    fs::write(&labels, (0..1u32 << 16).flat_map(|i| i.to_be_bytes()).collect::<Vec<_>>()).unwrap();
+    let labels_out = folder.path().join("labels");
+    run(&["convert", labels.to_str().unwrap(), labels_out.to_str().unwrap(), "--fixed", "n:>u32"]);
+    let out = folder.path().join("out");
+    let (x, y) = (format!("x={}", source.display()), format!("y={}", labels_out.display()));
+    let said = run(&["convert", &x, &y, out.to_str().unwrap(), "--shard-size", "4MiB"]);
+    assert!(said.contains("65536 rows in"), "{said}");
+    let out = out.to_str().unwrap();
+    let said = run(&["inspect", out]);
+    for expected in ["65536 rows", "x: f32[64]", "y: u32", "mapped: x, y"] {
+        assert!(said.contains(expected), "expected {expected} in\n{said}");
+    }
+    assert!(run(&["head", out, "-n", "3"]).contains("64.0"));
+    assert!(run(&["verify", out]).contains("whole"));
+    let digest = |threads: &str, shuffle: &str| {
+        let line =
+            run(&["bench", out, "--json", "--epochs", "1", "--threads", threads, "--shuffle", shuffle]);
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        for key in
+            ["rows", "bytes", "seconds", "rows_per_s", "gb_per_s", "first_batch_ms", "cpu_s", "peak_rss_mb"]
+        {
+            assert!(line[key].is_number(), "{key} in {line}");
+        }
+        assert_eq!((line["rows"].as_u64(), line["batch_size"].as_u64()), (Some(65536), Some(256)));
+        line["digest"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(digest("0", "exact"), digest("3", "exact"));
+    assert_ne!(digest("1", "none"), digest("1", "exact"));
+    let missing = forebay(&["inspect", "no/such/file"]).output().unwrap();
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("no/such/file"));
+}
