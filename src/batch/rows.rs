@@ -1,6 +1,7 @@
 //! Rows of a dataset without a loader.
 #![forbid(unsafe_code)]
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
@@ -40,7 +41,10 @@ impl Dataset {
         let other: Vec<_> =
             (0..self.columns().len()).map(|index| self.needs_arrow(index, rows)).collect::<Result<_>>()?;
         let fields = self.schema().fields();
-        let tensors: Vec<_> = fields
+        let distinct = self.with_distinct_names()?;
+        let tensors: Vec<_> = distinct
+            .schema()
+            .fields()
             .iter()
             .zip(&other)
             .filter(|(_, other)| !**other)
@@ -49,7 +53,7 @@ impl Dataset {
         let mut gathered = if tensors.is_empty() {
             Vec::new()
         } else {
-            let plan = Arc::new(BatchPlan::new(self, &tensors, rows.len().max(1), false)?);
+            let plan = Arc::new(BatchPlan::new(&distinct, &tensors, rows.len().max(1), false)?);
             let pool = SlotPool::new(Staging::Heap, 1, plan.clone());
             let mut gatherer = Gatherer::new(plan);
             let rows = RowSource::List(rows);
@@ -79,6 +83,19 @@ impl Dataset {
     /// As [`gather`](Dataset::gather).
     pub fn row(&self, row: u64) -> Result<RecordBatch> {
         self.gather(&[row])
+    }
+
+    /// The same columns, no two of one name: a file may repeat names, a batch may not.
+    fn with_distinct_names(&self) -> Result<Dataset> {
+        let fields = self.schema().fields();
+        let names: HashSet<_> = fields.iter().map(|field| field.name()).collect();
+        if names.len() == fields.len() {
+            return Ok(self.clone());
+        }
+        // Renaming takes the first column of a name: those before `index` have new ones by then.
+        fields.iter().enumerate().try_fold(self.clone(), |dataset, (index, field)| {
+            dataset.rename(field.name(), &format!("column {index}, {}", field.name()))
+        })
     }
 
     /// Whether `rows` of the column `index` can only be read through Arrow's own arrays: by its type, or because

@@ -133,6 +133,7 @@ pub fn convert(
         files::remove(&out.join(JOURNAL))?;
         return Ok(converted(&manifest.shards, manifest.shards.len()));
     }
+    dataset.advise(true);
     let mut shards = finished(out, &plan)?;
     let shards_found = shards.len();
     let mut done = Progress { rows: dataset.len(), ..Progress::default() };

@@ -59,6 +59,11 @@ impl Dataset {
         shards.filter_map(|shard| shard.if_opened()?.region.as_ref()).collect()
     }
 
+    /// Tells the system whether rows will be read one after another, or here and there.
+    pub(crate) fn advise(&self, sequential: bool) {
+        self.tables.iter().flat_map(|table| table.shards.iter()).for_each(|shard| shard.advise(sequential));
+    }
+
     /// Errs if a file that rows were read from changed while it was mapped.
     pub(crate) fn check(&self) -> Result<()> {
         for shard in self.tables.iter().flat_map(|table| table.shards.iter()) {

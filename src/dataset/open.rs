@@ -20,7 +20,7 @@ use crate::format::{
     FileFormat, HEAD_BYTES, Piece, detect, fixed::FixedSpec, idx, ipc, npy, tensor::TensorFile,
 };
 use crate::layout::tensor_field;
-use crate::map::{Preload, Region};
+use crate::map::{Advice, Preload, Region};
 
 /// What [`Dataset::open`] takes: a path, a glob pattern, or a list of them.
 pub trait Source {
@@ -180,6 +180,8 @@ fn in_words(schema: &Schema) -> String {
 /// Maps one file and reads its metadata.
 pub(super) fn open_file(path: &Path, options: &OpenOptions) -> Result<Opened> {
     let region = Region::map(path, &options.map)?;
+    // Nothing is read that nobody asked for, metadata included; who reads in order says so (`Dataset::advise`).
+    let _ = region.advise(0..region.len_bytes(), Advice::Random);
     let opened = read_metadata(region, path, options).map_err(|error| error.at_path(path))?;
     // What was read is only good if the file was whole while it was read.
     if let Some(region) = &opened.region {

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use arrow::datatypes::SchemaRef;
@@ -10,7 +11,7 @@ use super::open::open_file;
 use super::options::OpenOptions;
 use crate::error::{Error, Result};
 use crate::format::Piece;
-use crate::map::Region;
+use crate::map::{Advice, Region};
 
 /// One file of a dataset.
 pub(crate) struct Shard {
@@ -20,6 +21,8 @@ pub(crate) struct Shard {
     path: Option<PathBuf>,
     opened: OnceLock<Opened>,
     opening: Mutex<Option<Expected>>,
+    /// Whether rows will be read one after another, so that reading ahead pays.
+    sequential: AtomicBool,
 }
 
 /// A shard's file mapped, its metadata read.
@@ -48,6 +51,7 @@ impl Shard {
             path: path.map(Path::to_owned),
             opened: opened.into(),
             opening: Mutex::new(None),
+            sequential: AtomicBool::new(false),
         }
     }
 
@@ -67,6 +71,7 @@ impl Shard {
             path: Some(path),
             opened: OnceLock::new(),
             opening: Mutex::new(Some(expected)),
+            sequential: AtomicBool::new(false),
         }
     }
 
@@ -108,7 +113,20 @@ impl Shard {
             return Err(Error::mismatch("the shard's record batches are not those dataset.json promises")
                 .at_path(path));
         }
-        Ok(self.opened.get_or_init(|| opened))
+        let opened = self.opened.get_or_init(|| opened);
+        // Relaxed: advice. One that comes while the shard is being opened may be lost, and nothing but time with it.
+        self.advise(self.sequential.load(Ordering::Relaxed));
+        Ok(opened)
+    }
+
+    /// Tells the system whether rows will be read one after another. A file is mapped for reading here and there.
+    pub(crate) fn advise(&self, sequential: bool) {
+        self.sequential.store(sequential, Ordering::Relaxed);
+        if let Some(region) = self.if_opened().and_then(|opened| opened.region.as_ref()) {
+            let advice = if sequential { Advice::Sequential } else { Advice::Random };
+            // Advice: a system that does not take it reads more or less than it might.
+            let _ = region.advise(0..region.len_bytes(), advice);
+        }
     }
 
     /// `error`, which happened in this shard.

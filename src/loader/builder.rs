@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crossbeam::utils::CachePadded;
 
-use super::state::{LoaderState, Options};
+use super::state::{LoaderState, Options, Progress};
 use super::stats::Counters;
 use super::worker::{Shared, Worker};
 use super::{Clock, Loader};
@@ -16,7 +16,7 @@ use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Result};
 use crate::map::{Birthplace, ProcessUsage};
 use crate::queue::ordered_ring;
-use crate::sampler::{Audit, Order, Remainder, Shuffle, Steps};
+use crate::sampler::{Order, Remainder, Shuffle, Steps};
 use crate::staging::{SlotPool, Staging};
 
 /// Bytes of batches a loader keeps ready at most, where the depth is left to it.
@@ -181,8 +181,9 @@ impl LoaderBuilder {
         if self.shuffle != Shuffle::None {
             check_decode_budget(&plan)?;
         }
-        let (epoch, step, delivered) = match &self.resume {
-            None => (0, 0, Audit::default()),
+        self.dataset.advise(self.shuffle == Shuffle::None);
+        let (epoch, step, progress) = match &self.resume {
+            None => (0, 0, Progress::default()),
             Some(state) => state.check(self.dataset.fingerprint(), &options)?,
         };
         let (first_batch, num_batches) = batches(steps, self.epochs, epoch, step)?;
@@ -212,8 +213,7 @@ impl LoaderBuilder {
             threads: Vec::with_capacity(threads),
             checked: 0,
             epoch,
-            delivered,
-            failed: false,
+            progress,
             received: first_batch,
             pending: None,
             birthplace: Birthplace::here()?,

@@ -32,6 +32,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::map::{Birthplace, ProcessUsage};
 use crate::queue::{Claim, Consumer, Pop};
 use crate::sampler::Audit;
+use state::Progress;
 use worker::{Made, Shared, Worker};
 
 /// An iterator over the batches of a dataset, made ahead by threads of its own.
@@ -67,10 +68,9 @@ pub struct Loader {
     worker: Worker,
     /// How many batches at the head of the ring were gathered before the last look at the files.
     checked: usize,
-    /// Rows delivered of the epoch `epoch`, and whether some batch of it failed.
+    /// The epoch of the last batch received, and what was delivered of it.
     epoch: u64,
-    delivered: Audit,
-    failed: bool,
+    progress: Progress,
     received: u64,
     /// What an audit found, for the next call.
     pending: Option<Error>,
@@ -103,7 +103,7 @@ impl Loader {
 
     /// Where the trainer is: after the last batch it received. See [`LoaderBuilder::resume`].
     pub fn state(&self) -> LoaderState {
-        self.shared.state(self.received, self.epoch, self.delivered)
+        self.shared.state(self.received, self.epoch, self.progress)
     }
 
     /// The audit of the epoch the last batch belonged to: its number, what was delivered of it so far, and what the
@@ -112,7 +112,7 @@ impl Loader {
     /// The loader compares the two itself at the end of every epoch in which no batch failed, and returns an `Err` of
     /// kind `Internal` if they differ.
     pub fn audit(&self) -> (u64, Audit, Audit) {
-        (self.epoch, self.delivered, self.shared.expected(self.epoch))
+        (self.epoch, self.progress.delivered, self.shared.expected(self.epoch))
     }
 
     /// What the loader did so far, and who is slow.
@@ -127,47 +127,37 @@ impl Loader {
 
     /// The next item of the ring: waits for it, and works on it rather than sleep.
     fn take(&mut self) -> Option<Result<Made>> {
-        let taken = loop {
+        if self.shared.num_batches == Some(self.received) {
+            return None;
+        }
+        while self.checked == 0 {
+            self.checked = self.consumer.ready();
             if self.checked == 0 {
-                self.checked = self.consumer.ready();
-                // Every batch that is ready was gathered before this look at the files, so whatever a file that was
-                // cut short left in them is seen here.
-                if self.checked > 0
-                    && let Err(error) = self.shared.plan.dataset.check()
-                {
-                    self.checked = 0;
-                    match self.consumer.try_pop() {
-                        Pop::Item(Ok(_)) => break Some(Err(error)),
-                        Pop::Item(failed) => break Some(failed),
-                        _ => {}
-                    }
+                let begun = Instant::now();
+                if self.help(begun) {
+                    self.clock.helping_ns += begun.elapsed().as_nanos() as u64;
+                } else {
+                    self.consumer.wait_ready();
+                    self.clock.waiting_ns += begun.elapsed().as_nanos() as u64;
                 }
+            } else if let Err(error) = self.shared.plan.dataset.check() {
+                // Every batch counted as ready was gathered before this look at the files, so whatever a file that was
+                // cut short left in them is seen here. Such a batch is not believed; nor is an error in its place,
+                // which may be about zeros the file never held.
+                self.checked = 0;
+                self.consumer.try_pop();
+                return Some(Err(error));
             }
-            match self.consumer.try_pop() {
-                Pop::Item(made) => {
-                    self.checked -= 1;
-                    break Some(made);
-                }
-                Pop::Abandoned => {
-                    self.checked -= 1;
-                    break Some(Err(Error::new(ErrorKind::Panic, "a worker gave up on this batch")));
-                }
-                Pop::Done => break None,
-                Pop::Pending => {
-                    let begun = Instant::now();
-                    if self.help(begun) {
-                        self.clock.helping_ns += begun.elapsed().as_nanos() as u64;
-                    } else {
-                        self.consumer.wait_ready();
-                        self.clock.waiting_ns += begun.elapsed().as_nanos() as u64;
-                    }
-                }
-            }
-        };
+        }
         if self.clock.first_batch_ns.is_none() {
             self.clock.first_batch_ns = Some(self.clock.built.elapsed().as_nanos() as u64);
         }
-        taken
+        self.checked -= 1;
+        match self.consumer.try_pop() {
+            Pop::Item(made) => Some(made),
+            Pop::Abandoned => Some(Err(Error::new(ErrorKind::Panic, "a worker gave up on this batch"))),
+            Pop::Pending | Pop::Done => unreachable!("it was counted as ready"),
+        }
     }
 
     /// Makes a batch, and more while they are made in no time: the look at the files before they are handed over costs as
@@ -189,15 +179,15 @@ impl Loader {
     fn account(&mut self, made: &Result<Made>) {
         let (epoch, step) = self.shared.steps.locate(self.received);
         if epoch != self.epoch {
-            (self.epoch, self.delivered, self.failed) = (epoch, Audit::default(), false);
+            (self.epoch, self.progress) = (epoch, Progress::default());
         }
         self.received += 1;
         match made {
-            Ok(made) => self.delivered.merge(made.audit),
-            Err(_) => self.failed = true,
+            Ok(made) => self.progress.delivered.merge(made.audit),
+            Err(_) => self.progress.failed = true,
         }
-        if step + 1 == self.shared.steps.len() && !self.failed {
-            self.pending = self.delivered.check(self.shared.expected(epoch)).err();
+        if step + 1 == self.shared.steps.len() && !self.progress.failed {
+            self.pending = self.progress.delivered.check(self.shared.expected(epoch)).err();
         }
     }
 }

@@ -34,11 +34,26 @@ pub struct LoaderState {
     remainder: String,
     epoch: u64,
     step: u64,
-    delivered: Audit,
+    progress: Progress,
+}
+
+/// What was delivered of an epoch so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Progress {
+    pub(super) delivered: Audit,
+    /// Whether some batch of the epoch failed, so that not every row can have been delivered.
+    pub(super) failed: bool,
 }
 
 impl LoaderState {
-    pub(super) fn new(fingerprint: u64, options: &Options, epoch: u64, step: u64, delivered: Audit) -> Self {
+    pub(super) fn new(
+        fingerprint: u64,
+        options: &Options,
+        epoch: u64,
+        step: u64,
+        progress: Progress,
+    ) -> Self {
         LoaderState {
             version: VERSION,
             dataset: format!("{fingerprint:016x}"),
@@ -48,7 +63,7 @@ impl LoaderState {
             remainder: options.remainder.to_string(),
             epoch,
             step,
-            delivered,
+            progress,
         }
     }
 
@@ -90,9 +105,9 @@ impl LoaderState {
         serde_json::from_str(json).map_err(bad)
     }
 
-    /// The epoch, the step and what was delivered of the epoch, if this is a state of the same sequence of batches.
-    pub(super) fn check(&self, fingerprint: u64, options: &Options) -> Result<(u64, u64, Audit)> {
-        let here = LoaderState::new(fingerprint, options, self.epoch, self.step, self.delivered);
+    /// The epoch, the step and the progress in the epoch, if this is a state of the same sequence of batches.
+    pub(super) fn check(&self, fingerprint: u64, options: &Options) -> Result<(u64, u64, Progress)> {
+        let here = LoaderState::new(fingerprint, options, self.epoch, self.step, self.progress);
         let differ = |what: &str, theirs: &str, ours: &str| {
             Err(Error::mismatch(format!(
                 "the state was taken with {what} {theirs}, and this loader has {ours}"
@@ -113,6 +128,6 @@ impl LoaderState {
         if self.remainder != here.remainder {
             return differ("remainder", &self.remainder, &here.remainder);
         }
-        Ok((self.epoch, self.step, self.delivered))
+        Ok((self.epoch, self.step, self.progress))
     }
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use arrow::buffer::Buffer;
 use crossbeam::utils::CachePadded;
 
-use super::state::{LoaderState, Options};
+use super::state::{LoaderState, Options, Progress};
 use super::stats::Counters;
 use crate::batch::{Batch, BatchPlan, BatchPool, Gatherer, MapBatch, RowSource, Turn};
 use crate::error::{Error, Result};
@@ -46,11 +46,11 @@ impl Shared {
         Audit::complete(self.order.len()).less(dropped)
     }
 
-    pub(super) fn state(&self, received: u64, epoch: u64, delivered: Audit) -> LoaderState {
+    pub(super) fn state(&self, received: u64, epoch: u64, progress: Progress) -> LoaderState {
         // An epoch without steps is never left.
         let (next_epoch, step) = if self.steps.is_empty() { (0, 0) } else { self.steps.locate(received) };
-        let delivered = if next_epoch == epoch { delivered } else { Audit::default() };
-        LoaderState::new(self.plan.dataset.fingerprint(), &self.options, next_epoch, step, delivered)
+        let progress = if next_epoch == epoch { progress } else { Progress::default() };
+        LoaderState::new(self.plan.dataset.fingerprint(), &self.options, next_epoch, step, progress)
     }
 }
 
