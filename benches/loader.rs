@@ -1,12 +1,12 @@
 //! The loader end to end, warm page cache, beside the ceiling: a bare prefetching gather of the same columns by the same
-//! number of threads, the consumer's included. What matters is the ratio of the two.
+//! number of threads, two, the consumer's included. What matters is the ratio of the two.
 
 mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{BATCH, Columns, Source, dataset, order};
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use common::{BATCH, Columns, Source, ahead, dataset, order};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use forebay::{Dataset, Loader, Preload, Shuffle};
 
 /// The time `epochs` epochs take, from the first batch of the second one on: the loader is running.
@@ -40,28 +40,23 @@ fn bench(c: &mut Criterion) {
         ] {
             let opened = Dataset::options().preload(preload).open(&folder).unwrap();
             opened.preload(if preload == Preload::Copy { Preload::No } else { preload }).unwrap();
-            for threads in [1, 2] {
-                let columns = Columns::open(&folder, source);
-                for ahead in [8, 16, 32] {
-                    let id = BenchmarkId::new(format!("{name}/ceiling, {ahead} rows ahead"), threads);
-                    group.bench_function(id, |b| {
-                        b.iter_custom(|epochs| {
-                            (0..epochs).map(|_| columns.gather(&order, threads, ahead)).sum()
-                        })
-                    });
-                }
-                group.bench_function(BenchmarkId::new(format!("{name}/loader"), threads), |b| {
-                    b.iter_custom(|epochs| load(&opened, threads - 1, epochs))
-                });
-            }
+            let columns = Columns::open(&folder, source);
+            group.bench_function(format!("{name}/ceiling"), |b| {
+                b.iter_custom(|epochs| (0..epochs).map(|_| columns.gather(&order, 2, ahead(width * 4))).sum())
+            });
+            group.bench_function(format!("{name}/loader"), |b| {
+                b.iter_custom(|epochs| load(&opened, 1, epochs))
+            });
         }
         // Page faults and all: every epoch on a map of its own.
-        group.bench_function("fresh/ceiling/2", |b| {
+        group.bench_function("fresh/ceiling", |b| {
             b.iter_custom(|epochs| {
-                (0..epochs).map(|_| Columns::open(&folder, Source::Fresh).gather(&order, 2, 16)).sum()
+                (0..epochs)
+                    .map(|_| Columns::open(&folder, Source::Fresh).gather(&order, 2, ahead(width * 4)))
+                    .sum()
             })
         });
-        group.bench_function("fresh/loader/2", |b| {
+        group.bench_function("fresh/loader", |b| {
             b.iter_custom(|epochs| {
                 let epoch = || {
                     let dataset = Dataset::open(&folder).unwrap();

@@ -19,6 +19,11 @@ use forebay::sampler::{Order, Shuffle};
 
 pub const BATCH: usize = 256;
 
+/// How many rows of `row_bytes` bytes ahead the ceiling asks for lines: the best that was found.
+pub const fn ahead(row_bytes: usize) -> usize {
+    if row_bytes > 1024 { 2 } else { 32 }
+}
+
 /// A converted dataset of `rows` rows: `x`, f32 of `width` elements, and `y`, an i64. Made once, kept under `target/`.
 pub fn dataset(rows: usize, width: usize) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bench-{rows}x{width}"));

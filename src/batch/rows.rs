@@ -1,17 +1,18 @@
 //! Rows of a dataset without a loader.
 #![forbid(unsafe_code)]
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, make_array, new_empty_array};
 use arrow::compute::interleave;
 use arrow::datatypes::DataType;
+use arrow::error::ArrowError;
 
 use super::{Batch, BatchPlan, Col, Gatherer, RowSource, Turn};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
-use crate::format::{Values, to_array};
+use crate::format::Values;
 use crate::layout::ColumnKind;
 use crate::staging::{SlotPool, Staging};
 
@@ -41,27 +42,8 @@ impl Dataset {
         let other: Vec<_> =
             (0..self.columns().len()).map(|index| self.needs_arrow(index, rows)).collect::<Result<_>>()?;
         let fields = self.schema().fields();
-        let distinct = self.with_distinct_names()?;
-        let tensors: Vec<_> = distinct
-            .schema()
-            .fields()
-            .iter()
-            .zip(&other)
-            .filter(|(_, other)| !**other)
-            .map(|(field, _)| Col::from(field.name()))
-            .collect();
-        let mut gathered = if tensors.is_empty() {
-            Vec::new()
-        } else {
-            let plan = Arc::new(BatchPlan::new(&distinct, &tensors, rows.len().max(1), false)?);
-            let pool = SlotPool::new(Staging::Heap, 1, plan.clone());
-            let mut gatherer = Gatherer::new(plan);
-            let rows = RowSource::List(rows);
-            let (batch, _) =
-                Batch::gather(&mut gatherer, &pool, &rows, Turn::default(), None, &mut Vec::new())?;
-            batch.record_batch()?.columns().to_vec()
-        }
-        .into_iter();
+        let read: Vec<_> = (0..fields.len()).filter(|&index| !other[index]).collect();
+        let mut gathered = self.gather_columns(&read, rows)?.into_iter();
         let mut arrays = Vec::with_capacity(fields.len());
         for (index, other) in other.into_iter().enumerate() {
             arrays.push(if other {
@@ -83,6 +65,22 @@ impl Dataset {
     /// As [`gather`](Dataset::gather).
     pub fn row(&self, row: u64) -> Result<RecordBatch> {
         self.gather(&[row])
+    }
+
+    /// `rows` of the columns numbered in `columns`, all of which a kernel can read.
+    fn gather_columns(&self, columns: &[usize], rows: &[u64]) -> Result<Vec<ArrayRef>> {
+        if columns.is_empty() {
+            return Ok(Vec::new());
+        }
+        let dataset = self.with_distinct_names()?;
+        let fields = dataset.schema().fields();
+        let columns: Vec<_> = columns.iter().map(|&index| Col::from(fields[index].name())).collect();
+        let plan = Arc::new(BatchPlan::new(&dataset, &columns, rows.len().max(1), false)?);
+        let pool = SlotPool::new(Staging::Heap, 1, plan.clone());
+        let mut gatherer = Gatherer::new(plan);
+        let rows = RowSource::List(rows);
+        let (batch, _) = Batch::gather(&mut gatherer, &pool, &rows, Turn::default(), None, &mut Vec::new())?;
+        Ok(batch.record_batch()?.columns().to_vec())
     }
 
     /// The same columns, no two of one name: a file may repeat names, a batch may not.
@@ -121,32 +119,61 @@ impl Dataset {
         Ok(false)
     }
 
+    /// `rows` of the column `index`, some of which only Arrow's own arrays hold.
     fn interleave(&self, index: usize, rows: &[u64]) -> Result<ArrayRef> {
-        let column = &self.columns()[index];
+        let (field, column) = (&self.schema().fields()[index], &self.columns()[index]);
+        let data_type = field.data_type();
         let table = &self.tables()[column.table];
         let mut table_rows = rows.to_vec();
         table.rows.map(&mut table_rows);
-        let mut chunks: Vec<usize> = Vec::new();
-        let mut arrays: Vec<ArrayRef> = Vec::new();
+        // The first array is of the rows that a kernel can read, where there are any.
+        let mut by_kernel = Vec::new();
+        let mut arrays = vec![new_empty_array(data_type)];
+        let mut numbers = HashMap::new();
         let mut indices = Vec::with_capacity(rows.len());
-        for row in table_rows {
-            let (chunk, in_chunk) = table.directory.locate(row);
-            let number = match chunks.iter().position(|&known| known == chunk) {
-                Some(number) => number,
+        for (&row, table_row) in rows.iter().zip(table_rows) {
+            let (chunk, in_chunk) = table.directory.locate(table_row);
+            let number = match numbers.get(&chunk) {
+                Some(&number) => number,
                 None => {
-                    let piece = table.readable(chunk, column.index)?;
-                    arrays.push(to_array(&piece)?);
-                    chunks.push(chunk);
-                    chunks.len() - 1
+                    let number = match &table.readable(chunk, column.index)?.values {
+                        Values::Array(array) => {
+                            arrays.push(array.clone());
+                            arrays.len() - 1
+                        }
+                        _ => 0,
+                    };
+                    numbers.insert(chunk, number);
+                    number
                 }
             };
-            indices.push((number, in_chunk as usize));
+            if number == 0 {
+                indices.push((0, by_kernel.len()));
+                by_kernel.push(row);
+            } else {
+                indices.push((number, in_chunk as usize));
+            }
         }
-        if arrays.is_empty() {
-            return Ok(arrow::array::new_empty_array(self.schema().fields()[index].data_type()));
+        if !by_kernel.is_empty() {
+            arrays[0] = self.gather_columns(&[index], &by_kernel)?.remove(0);
         }
         let arrays: Vec<&dyn Array> = arrays.iter().map(AsRef::as_ref).collect();
-        interleave(&arrays, &indices)
-            .map_err(|e| Error::unsupported(format!("arrow cannot gather this column: {e}")).with_source(e))
+        let gathered = interleave(&arrays, &indices).and_then(|array| with_type(array, data_type));
+        gathered.map_err(|e| {
+            let error = Error::unsupported(format!("arrow cannot gather column '{}': {e}", field.name()));
+            let error = error.with_source(e);
+            match numbers.keys().min() {
+                Some(&chunk) => table.chunks[chunk].shard.place(error),
+                None => error,
+            }
+        })
     }
+}
+
+/// `array` under its own `data_type`: gathering run-end encoded rows forgets what their fields are called.
+fn with_type(array: ArrayRef, data_type: &DataType) -> std::result::Result<ArrayRef, ArrowError> {
+    if array.data_type() == data_type {
+        return Ok(array);
+    }
+    array.to_data().into_builder().data_type(data_type.clone()).build().map(make_array)
 }

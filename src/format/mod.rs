@@ -24,5 +24,5 @@ pub mod tensor;
 
 pub use detect::{FileFormat, HEAD_BYTES, detect};
 pub use fixed::{FixedField, FixedSpec};
-pub(crate) use piece::{Bits, Piece, Span, Values, plain_field, to_array};
+pub(crate) use piece::{Bits, Piece, Span, Values, plain_field};
 pub use tensor::{ByteOrder, TensorFile};

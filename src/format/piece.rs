@@ -13,7 +13,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{ByteArrayType, DataType, Field};
 
 use super::tensor::TensorFile;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::layout::DType;
 use crate::map::Region;
 
@@ -133,6 +133,7 @@ impl Piece {
         let array = if plain == *array.data_type() {
             array.clone()
         } else {
+            check_expansion(array)?;
             cast(array, &plain).map_err(|e| {
                 Error::malformed(format!("cannot decode {} as {plain}", array.data_type())).with_source(e)
             })?
@@ -179,13 +180,68 @@ fn plain_type(data_type: &DataType) -> DataType {
     }
 }
 
-/// The rows of a piece that only Arrow's own arrays hold.
-pub(crate) fn to_array(piece: &Piece) -> Result<ArrayRef> {
-    match &piece.values {
-        Values::Array(array) => Ok(array.clone()),
-        _ => Err(Error::unsupported(
-            "values inside a list are null in some files of the column and in others not: convert them together first",
-        )),
+/// What `stored_bytes` of a file may become in memory: whatever is small, and beyond that 256 times as much.
+pub(crate) fn expansion_cap(stored_bytes: u64) -> u64 {
+    (64 << 20).max(stored_bytes.saturating_mul(256))
+}
+
+/// Refuses a dictionary or view that repeats its values beyond the cap.
+fn check_expansion(array: &ArrayRef) -> Result<()> {
+    let stored = array.to_data().get_slice_memory_size().unwrap_or(usize::MAX) as u64 + view_bytes(array);
+    let (cap, expanded) = (expansion_cap(stored), expanded_bytes(array));
+    if expanded > cap {
+        return Err(Error::new(
+            ErrorKind::TooLarge,
+            format!(
+                "expected the {stored} bytes of {} to stand for at most {cap}, found {expanded}",
+                array.data_type()
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Bytes of the buffers that the rows of a view point into.
+fn view_bytes(array: &ArrayRef) -> u64 {
+    let buffers = match array.data_type() {
+        DataType::Utf8View => array.as_string_view().data_buffers(),
+        DataType::BinaryView => array.as_binary_view().data_buffers(),
+        _ => return 0,
+    };
+    buffers.iter().map(|buffer| buffer.len() as u64).sum()
+}
+
+/// At most how many bytes the values are that `array` stands for.
+fn expanded_bytes(array: &ArrayRef) -> u64 {
+    // The length of a view's row is in its lowest 32 bits.
+    let in_views = |views: &[u128]| views.iter().map(|&view| u64::from(view as u32)).sum();
+    match array.data_type() {
+        DataType::Utf8View => in_views(array.as_string_view().views()),
+        DataType::BinaryView => in_views(array.as_binary_view().views()),
+        DataType::Dictionary(..) => {
+            let dictionary = array.as_any_dictionary();
+            let (values, num_rows) = (dictionary.values(), array.len() as u64);
+            let all = expanded_bytes(values);
+            if values.is_empty() || all.saturating_mul(num_rows) <= expansion_cap(0) {
+                return all.saturating_mul(num_rows);
+            }
+            let keys = dictionary.normalized_keys();
+            let sum =
+                |len: &dyn Fn(usize) -> u64| keys.iter().map(|&key| len(key)).fold(0, u64::saturating_add);
+            match values.data_type() {
+                DataType::Utf8 => sum(&|key| values.as_string::<i32>().value(key).len() as u64),
+                DataType::LargeUtf8 => sum(&|key| values.as_string::<i64>().value(key).len() as u64),
+                DataType::Binary => sum(&|key| values.as_binary::<i32>().value(key).len() as u64),
+                DataType::LargeBinary => sum(&|key| values.as_binary::<i64>().value(key).len() as u64),
+                fixed
+                    if fixed.primitive_width().is_some() || matches!(fixed, DataType::FixedSizeBinary(_)) =>
+                {
+                    all.div_ceil(values.len() as u64).saturating_mul(num_rows)
+                }
+                _ => all.saturating_mul(num_rows),
+            }
+        }
+        _ => array.to_data().get_slice_memory_size().unwrap_or(usize::MAX) as u64,
     }
 }
 

@@ -19,6 +19,10 @@ use crate::queue::ordered_ring;
 use crate::sampler::{Order, Remainder, Shuffle, Steps};
 use crate::staging::{SlotPool, Staging};
 
+/// Batches a loader keeps ready at least, where the depth is left to it: with few, small ones are handed over one at a time,
+/// and threads wait for each other.
+const DEPTH_BATCHES: usize = 16;
+
 /// Bytes of batches a loader keeps ready at most, where the depth is left to it.
 const DEPTH_BYTES: usize = 256 << 20;
 
@@ -107,8 +111,8 @@ impl LoaderBuilder {
         self
     }
 
-    /// How many batches may be ready or in the making at a time. Default: two for each thread and four more, or as many
-    /// as 256 MiB hold.
+    /// How many batches may be ready or in the making at a time. Default: 16, more where there are many threads, fewer
+    /// where they would take more than 256 MiB.
     pub fn depth(mut self, batches: usize) -> Self {
         self.depth = Some(batches);
         self
@@ -191,7 +195,7 @@ impl LoaderBuilder {
         let threads = self.threads.unwrap_or_else(default_threads);
         let depth = self.depth.unwrap_or_else(|| {
             let affordable = DEPTH_BYTES / plan.layout.fixed_bytes.max(1);
-            (2 * threads + 4).min(affordable.max(2))
+            (2 * threads + 4).max(DEPTH_BATCHES).min(affordable.max(2))
         });
         let shared = Arc::new(Shared {
             // Those in the ring, one in each worker's hands, one in the trainer's and one it just let go of.

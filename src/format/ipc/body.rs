@@ -19,14 +19,9 @@ use arrow::ipc::{MetadataVersion, RecordBatch as IpcRecordBatch};
 use super::decode::Decoder;
 use super::frame::{Contents, MessageRef, Metadata};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::piece::{Bits, Piece, Span, Values};
+use crate::format::piece::{Bits, Piece, Span, Values, expansion_cap};
 use crate::layout::DType;
 use crate::map::Region;
-
-/// A record batch may inflate to this many bytes, whatever its size,
-const INFLATED_BYTES: u64 = 64 << 20;
-/// and beyond that to this many times its body.
-const INFLATED_RATIO: u64 = 256;
 
 /// The columns of the record batch `message`; those numbered in `encoded` are decoded by arrow whatever they are.
 pub(super) fn pieces(
@@ -74,8 +69,8 @@ pub(super) fn pieces(
     Ok(pieces)
 }
 
-/// Checks the dictionary batch `message`, whose values are of the type of `field`.
-pub(super) fn check_dictionary(region: &Region, message: &MessageRef, schema: &Schema) -> Result<()> {
+/// Checks the dictionary batch `message`, and says how many bytes its values inflate to.
+pub(super) fn check_dictionary(region: &Region, message: &MessageRef, schema: &Schema) -> Result<u64> {
     let metadata = Metadata::read(region, message)?;
     let parsed = metadata.parse()?;
     let dictionary = parsed.header_as_dictionary_batch().ok_or_else(|| {
@@ -103,6 +98,20 @@ pub(super) fn check_dictionary(region: &Region, message: &MessageRef, schema: &S
         )));
     }
     walk.finish()
+}
+
+/// Refuses bodies of `body_bytes` that inflate beyond the cap.
+pub(super) fn check_inflated(body_bytes: u64, inflated_bytes: u64) -> Result<()> {
+    let cap = expansion_cap(body_bytes);
+    if inflated_bytes > cap {
+        return Err(Error::new(
+            ErrorKind::TooLarge,
+            format!(
+                "expected {body_bytes} bytes to inflate to at most {cap}, found them to claim {inflated_bytes}"
+            ),
+        ));
+    }
+    Ok(())
 }
 
 fn in_column(field: &Field, error: Error) -> Error {
@@ -211,7 +220,8 @@ impl<'a> Walk<'a> {
         })
     }
 
-    fn finish(mut self) -> Result<()> {
+    /// Nothing may be left; how many bytes the buffers inflate to.
+    fn finish(mut self) -> Result<u64> {
         let left =
             (self.nodes.by_ref().count(), self.buffers.by_ref().count(), self.variadic.by_ref().count());
         if left != (0, 0, 0) {
@@ -220,17 +230,10 @@ impl<'a> Walk<'a> {
                 left.0, left.1
             )));
         }
-        let cap = INFLATED_BYTES.max(self.message.body_bytes.saturating_mul(INFLATED_RATIO));
-        if self.compressed && self.inflated_bytes > cap {
-            return Err(Error::new(
-                ErrorKind::TooLarge,
-                format!(
-                    "expected a body of {} bytes to inflate to at most {cap}, found it to claim {}",
-                    self.message.body_bytes, self.inflated_bytes
-                ),
-            ));
+        if self.compressed {
+            check_inflated(self.message.body_bytes, self.inflated_bytes)?;
         }
-        Ok(())
+        Ok(self.inflated_bytes)
     }
 
     fn node(&mut self) -> Result<Node> {

@@ -9,7 +9,7 @@ use arrow::buffer::Buffer;
 use arrow::ipc::Block;
 use arrow::ipc::reader::FileDecoder;
 
-use super::body::check_dictionary;
+use super::body::{check_dictionary, check_inflated};
 use super::frame::{Contents, MessageRef};
 use crate::error::{Error, Result};
 use crate::format::piece::Decode;
@@ -51,8 +51,13 @@ impl Decoder {
     fn decode_column(&self, column: usize) -> Result<ArrayRef> {
         let mut decoder = FileDecoder::new(self.contents.schema.clone(), self.contents.version)
             .with_projection(vec![column]);
+        let (mut body_bytes, mut inflated_bytes) = (0u64, 0u64);
         for dictionary in &self.contents.dictionaries[..self.message.num_dictionaries] {
-            check_dictionary(&self.region, dictionary, &self.contents.schema)?;
+            let inflated = check_dictionary(&self.region, dictionary, &self.contents.schema)?;
+            // Together, since all of them are kept.
+            body_bytes = body_bytes.saturating_add(dictionary.body_bytes);
+            inflated_bytes = inflated_bytes.saturating_add(inflated);
+            check_inflated(body_bytes, inflated_bytes)?;
             let (block, bytes) = self.copy(dictionary)?;
             decoder.read_dictionary(&block, &bytes).map_err(undecodable)?;
         }

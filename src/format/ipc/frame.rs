@@ -4,7 +4,7 @@
 use std::panic::catch_unwind;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::ipc::convert::try_fb_to_schema;
 use arrow::ipc::{Endianness, Message, MessageHeader, MetadataVersion, Schema as IpcSchema};
 use arrow::ipc::{root_as_footer, root_as_message};
@@ -233,5 +233,42 @@ fn read_schema(schema: IpcSchema<'_>) -> Result<SchemaRef> {
         })?;
     let schema =
         converted.map_err(|e| Error::malformed(format!("the schema cannot be read: {e}")).with_source(e))?;
+    for field in schema.fields() {
+        check_type(field.data_type()).map_err(|what| {
+            Error::malformed(format!("column '{}' is of type {}: {what}", field.name(), field.data_type()))
+        })?;
+    }
     Ok(Arc::new(schema))
+}
+
+/// Types that can be written down but not be: arrow panics on arrays of them.
+fn check_type(data_type: &DataType) -> Result<(), &'static str> {
+    match data_type {
+        DataType::FixedSizeBinary(..0) | DataType::FixedSizeList(_, ..0) => {
+            return Err("expected a length of at least 0");
+        }
+        DataType::RunEndEncoded(ends, _)
+            if !matches!(ends.data_type(), DataType::Int16 | DataType::Int32 | DataType::Int64) =>
+        {
+            return Err("expected run ends to be signed integers of 16, 32 or 64 bits");
+        }
+        DataType::Map(entries, _) if !matches!(entries.data_type(), DataType::Struct(fields) if fields.len() == 2) =>
+        {
+            return Err("expected the entries of a map to be a key and a value");
+        }
+        _ => {}
+    }
+    match data_type {
+        DataType::Dictionary(_, values) => check_type(values),
+        DataType::RunEndEncoded(_, item)
+        | DataType::Map(item, _)
+        | DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item)
+        | DataType::FixedSizeList(item, _) => check_type(item.data_type()),
+        DataType::Struct(fields) => fields.iter().try_for_each(|field| check_type(field.data_type())),
+        DataType::Union(fields, _) => fields.iter().try_for_each(|(_, field)| check_type(field.data_type())),
+        _ => Ok(()),
+    }
 }
