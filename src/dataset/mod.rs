@@ -40,7 +40,7 @@ pub(crate) use manifest::{BatchEntry, MANIFEST, Manifest, ShardEntry};
 pub use open::Source;
 pub use options::OpenOptions;
 use rows::Rows;
-pub(crate) use table::{Directory, Readable, Table};
+pub(crate) use table::{Readable, Table};
 
 /// Rows to train on.
 ///

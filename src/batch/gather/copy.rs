@@ -5,8 +5,6 @@
 //! moves rather than calls of the C library's `memcpy`, whose `rep movsb` can fall to a quarter of its speed when
 //! source and destination differ by a little more than a multiple of a page.
 
-use super::wide::wide;
-
 /// Bytes of a cache line.
 const LINE_BYTES: usize = 64;
 
@@ -38,34 +36,25 @@ fn prefetch_row(address: *const u8, len: usize) {
 ///
 /// # Safety
 ///
-/// Each address is valid for reads of a row, and no row overlaps `dst`.
+/// Each address of `rows` is valid for reads of a row, and no row overlaps `dst`.
+#[inline(always)]
 pub(super) unsafe fn copy_rows(rows: &[*const u8], ahead: &[*const u8], dst: &mut [u8], row_bytes: usize) {
     assert_eq!(dst.len(), rows.len() * row_bytes, "the destination holds these rows");
-    copy_rows_wide(Vouched(rows), ahead, dst, row_bytes);
-}
-
-/// Addresses a caller of [`copy_rows`] vouched for.
-struct Vouched<'a>(&'a [*const u8]);
-
-wide! {
-    fn copy_rows_wide(rows: Vouched<'_>, ahead: &[*const u8], dst: &mut [u8], row_bytes: usize) {
-        let rows = rows.0;
-        // SAFETY: the caller of `copy_rows` promised that the rows can be read; it measured the destination.
-        unsafe {
-            match row_bytes {
-                0 => {}
-                1 => copy_rows_of::<1>(rows, ahead, dst),
-                2 => copy_rows_of::<2>(rows, ahead, dst),
-                4 => copy_rows_of::<4>(rows, ahead, dst),
-                8 => copy_rows_of::<8>(rows, ahead, dst),
-                16 => copy_rows_of::<16>(rows, ahead, dst),
-                32 => copy_rows_of::<32>(rows, ahead, dst),
-                64 => copy_rows_of::<64>(rows, ahead, dst),
-                256 => copy_rows_of::<256>(rows, ahead, dst),
-                _ => for_rows(rows, ahead, row_bytes, |i, src| {
-                    copy_bytes(src, dst.as_mut_ptr().add(i * row_bytes), row_bytes)
-                }),
-            }
+    // SAFETY: the caller's, and the destination was just measured.
+    unsafe {
+        match row_bytes {
+            0 => {}
+            1 => copy_rows_of::<1>(rows, ahead, dst),
+            2 => copy_rows_of::<2>(rows, ahead, dst),
+            4 => copy_rows_of::<4>(rows, ahead, dst),
+            8 => copy_rows_of::<8>(rows, ahead, dst),
+            16 => copy_rows_of::<16>(rows, ahead, dst),
+            32 => copy_rows_of::<32>(rows, ahead, dst),
+            64 => copy_rows_of::<64>(rows, ahead, dst),
+            256 => copy_rows_of::<256>(rows, ahead, dst),
+            _ => for_rows(rows, ahead, row_bytes, |i, src| {
+                copy_bytes(src, dst.as_mut_ptr().add(i * row_bytes), row_bytes)
+            }),
         }
     }
 }

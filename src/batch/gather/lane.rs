@@ -4,7 +4,6 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::Located;
-use super::wide::wide;
 use crate::dataset::{Readable, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Bits, Piece, Values};
@@ -66,23 +65,22 @@ fn holds(bits: &Bits, count: u64) -> bool {
     bits.first.checked_add(count).is_some_and(|end| end.div_ceil(8) <= bits.span.len())
 }
 
-wide! {
-    /// Appends the addresses of rows `stride` bytes apart from the bases of their chunks; says whether every base is known.
-    fn address_all(
-        bases: &[*const u8],
-        stride: u64,
-        chunks: &[u32],
-        rows: &[u64],
-        addresses: &mut Vec<*const u8>,
-    ) -> bool {
-        let mut known = true;
-        addresses.extend(chunks.iter().zip(rows).map(|(&chunk, &row)| {
-            let base = bases[chunk as usize];
-            known &= !base.is_null();
-            base.wrapping_add((row * stride) as usize)
-        }));
-        known
-    }
+/// Appends the addresses of rows `stride` bytes apart from the bases of their chunks; says whether every base is known.
+#[inline(always)]
+fn address_all(
+    bases: &[*const u8],
+    stride: u64,
+    chunks: &[u32],
+    rows: &[u64],
+    addresses: &mut Vec<*const u8>,
+) -> bool {
+    let mut known = true;
+    addresses.extend(chunks.iter().zip(rows).map(|(&chunk, &row)| {
+        let base = bases[chunk as usize];
+        known &= !base.is_null();
+        base.wrapping_add((row * stride) as usize)
+    }));
+    known
 }
 
 /// The lanes of one column, one for each chunk of its table, and the decoded pieces the running gather holds.
@@ -120,6 +118,7 @@ impl Lanes {
     }
 
     /// Computes the addresses of the rows numbered `block`. If one of them is not plain, neither is the column.
+    #[inline(always)]
     pub(super) fn address(
         &mut self,
         table: &Table,
@@ -132,6 +131,18 @@ impl Lanes {
         if address_all(&self.bases, self.stride.unwrap_or(0), chunks, rows, &mut self.addresses) {
             return Ok(());
         }
+        self.address_again(table, column, located, block)
+    }
+
+    #[cold]
+    fn address_again(
+        &mut self,
+        table: &Table,
+        column: usize,
+        located: &Located,
+        block: Range<usize>,
+    ) -> Result<()> {
+        let (chunks, rows) = (&located.chunks[block.clone()], &located.rows[block.clone()]);
         for &chunk in chunks {
             let chunk = chunk as usize;
             if self.lanes[chunk] == Lane::Unknown {

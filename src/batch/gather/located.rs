@@ -1,7 +1,7 @@
 //! The rows of a batch in one table.
+#![forbid(unsafe_code)]
 
-use super::wide::wide;
-use crate::dataset::{Directory, Table};
+use crate::dataset::Table;
 
 /// For each row of the batch, its chunk and its row in the chunk.
 #[derive(Default)]
@@ -31,26 +31,21 @@ impl Located {
                 (table.directory.locate(first), table.directory.locate(last));
             self.run = (chunk == last_chunk).then_some((chunk, row));
         }
-        locate_all(&table.directory, &mut self.rows, &mut self.chunks);
+        table.directory.locate_all(&mut self.rows, &mut self.chunks);
     }
 
     /// Locates the rows of a batch from number `start` on, unless they were already.
+    #[inline(always)]
     pub(super) fn locate_block(&mut self, table: &Table, rows: &[u64], start: usize) {
         if self.rows.len() > start || rows.is_empty() {
             return;
         }
         self.rows.extend_from_slice(rows);
         table.rows.map(&mut self.rows[start..]);
-        locate_all(&table.directory, &mut self.rows[start..], &mut self.chunks);
+        table.directory.locate_all(&mut self.rows[start..], &mut self.chunks);
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, u64)> {
         self.chunks.iter().zip(&self.rows).map(|(&chunk, &row)| (chunk as usize, row))
-    }
-}
-
-wide! {
-    fn locate_all(directory: &Directory, rows: &mut [u64], chunks: &mut Vec<u32>) {
-        directory.locate_all(rows, chunks);
     }
 }

@@ -84,15 +84,14 @@ impl RowSource<'_> {
     }
 }
 
-wide! {
-    /// Writes the rows of `source` from number `start` on, and audits them.
-    fn fill_rows(source: &RowSource<'_>, start: usize, rows: &mut [u64], audit: &mut Audit) {
-        match source {
-            RowSource::List(list) => rows.copy_from_slice(&list[start..start + rows.len()]),
-            RowSource::Order(order, positions) => order.fill_wide(positions.start + start as u64, rows),
-        }
-        audit.add_all(rows);
+/// Writes the rows of `source` from number `start` on, and audits them.
+#[inline(always)]
+fn fill_rows(source: &RowSource<'_>, start: usize, rows: &mut [u64], audit: &mut Audit) {
+    match source {
+        RowSource::List(list) => rows.copy_from_slice(&list[start..start + rows.len()]),
+        RowSource::Order(order, positions) => order.fill_wide(positions.start + start as u64, rows),
     }
+    audit.add_all(rows);
 }
 
 /// Makes batches of one plan, one at a time. Holds the scratch memory this takes, so that a gather allocates nothing.
@@ -120,6 +119,9 @@ const BLOCK_BYTES: usize = 32 << 10;
 
 /// Rows in a block, at the least and at the most.
 const BLOCK_ROWS: Range<usize> = 4..64;
+
+/// Rows permuted at a time, however few of them make a block.
+const FILL_ROWS: usize = 64;
 
 impl Gatherer {
     pub(crate) fn new(plan: Arc<BatchPlan>) -> Self {
@@ -202,7 +204,7 @@ impl Scratch {
         for (lanes, column) in self.columns.iter_mut().zip(&plan.columns) {
             lanes.plain = column.source_width > 0 && self.located[column.table].run.is_none();
         }
-        self.blocks(plan, source, slot, &mut gathered.audit)?;
+        gather_blocks(self, plan, source, slot, &mut gathered.audit)?;
 
         let mut items_end = layout.fixed_bytes;
         let laid_out = if padded { layout.batch_size } else { num_rows };
@@ -242,33 +244,8 @@ impl Scratch {
         Ok(gathered)
     }
 
-    /// Copies the plain columns, block by block. A column that turns out not to be plain is left for later.
-    fn blocks(
-        &mut self,
-        plan: &BatchPlan,
-        source: &RowSource<'_>,
-        slot: &mut SlotMut<Arc<BatchPlan>>,
-        audit: &mut Audit,
-    ) -> Result<()> {
-        let num_rows = source.len();
-        let mut filled = if source.in_order() { num_rows } else { 0 };
-        let mut block = 0..0;
-        while block.end < num_rows || !block.is_empty() {
-            let next = block.end..(block.end + self.block_rows).min(num_rows);
-            if next.end > filled {
-                // Rows are permuted many at a time, however few of them make a block.
-                let end = (filled + BLOCK_ROWS.end).min(num_rows);
-                fill_rows(source, filled, &mut self.rows[filled..end], audit);
-                filled = end;
-            }
-            self.stage(plan, next.clone())?;
-            self.copy_block(plan, slot, block, next.clone());
-            block = next;
-        }
-        Ok(())
-    }
-
     /// Finds the rows numbered `block` in every table, and their addresses in every plain column.
+    #[inline(always)]
     fn stage(&mut self, plan: &BatchPlan, block: Range<usize>) -> Result<()> {
         for (located, table) in self.located.iter_mut().zip(plan.dataset.tables()) {
             located.locate_block(table, &self.rows[block.clone()], block.start);
@@ -283,6 +260,7 @@ impl Scratch {
     }
 
     /// Copies the rows numbered `block` of every plain column; asks for the lines of those numbered `next`.
+    #[inline(always)]
     fn copy_block(
         &self,
         plan: &BatchPlan,
@@ -311,5 +289,32 @@ impl Scratch {
                 }
             }
         }
+    }
+}
+
+wide! {
+    /// Copies the plain columns, block by block. A column that turns out not to be plain is left for later.
+    fn gather_blocks(
+        scratch: &mut Scratch,
+        plan: &BatchPlan,
+        source: &RowSource<'_>,
+        slot: &mut SlotMut<Arc<BatchPlan>>,
+        audit: &mut Audit,
+    ) -> Result<()> {
+        let num_rows = source.len();
+        let mut filled = if source.in_order() { num_rows } else { 0 };
+        let mut block = 0..0;
+        while block.end < num_rows || !block.is_empty() {
+            let next = block.end..(block.end + scratch.block_rows).min(num_rows);
+            if next.end > filled {
+                let end = (filled + FILL_ROWS).min(num_rows);
+                fill_rows(source, filled, &mut scratch.rows[filled..end], audit);
+                filled = end;
+            }
+            scratch.stage(plan, next.clone())?;
+            scratch.copy_block(plan, slot, block, next.clone());
+            block = next;
+        }
+        Ok(())
     }
 }
