@@ -66,7 +66,7 @@ mod bijection {
 
     #[test]
     fn around_powers_of_two() {
-        for bits in 13..=22 {
+        for bits in 13..=23 {
             for n in [(1 << bits) - 1, 1 << bits, (1 << bits) + 1] {
                 assert_bijection(&Permutation::new(n, 7));
             }
@@ -76,6 +76,11 @@ mod bijection {
     #[test]
     fn just_below_sixteen_mebirows() {
         assert_bijection(&Permutation::new(4_u64.pow(12) - 1, 7));
+    }
+
+    #[test]
+    fn at_sixteen_mebirows() {
+        assert_bijection(&Permutation::new(4_u64.pow(12), 7));
     }
 
     #[test]

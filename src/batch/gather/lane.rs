@@ -85,6 +85,8 @@ fn address_all(
 
 /// The lanes of one column, one for each chunk of its table, and the decoded pieces the running gather holds.
 pub(super) struct Lanes {
+    /// The column's name, for errors.
+    name: String,
     row_bytes: u64,
     lanes: Vec<Lane>,
     /// Null unless the lane is plain.
@@ -103,10 +105,11 @@ pub(super) struct Lanes {
 unsafe impl Send for Lanes {}
 
 impl Lanes {
-    /// Lanes of a column of `table` whose rows are `row_bytes` long (or `row_bytes` truth values).
-    pub(super) fn new(table: &Table, row_bytes: usize) -> Self {
+    /// Lanes of the column `name` of `table`, whose rows are `row_bytes` long (or `row_bytes` truth values).
+    pub(super) fn new(table: &Table, name: &str, row_bytes: usize) -> Self {
         let num_chunks = table.chunks.len();
         Lanes {
+            name: name.to_owned(),
             row_bytes: row_bytes as u64,
             lanes: vec![Lane::Unknown; num_chunks],
             bases: vec![std::ptr::null(); num_chunks],
@@ -194,8 +197,10 @@ impl Lanes {
     fn resolve(&mut self, table: &Table, column: usize, chunk: usize) -> Result<()> {
         let num_rows = table.chunks[chunk].num_rows;
         let readable = table.readable(chunk, column)?;
-        measure(&readable, num_rows, self.row_bytes)
-            .map_err(|error| table.chunks[chunk].shard.place(error))?;
+        measure(&readable, num_rows, self.row_bytes).map_err(|error| {
+            let message = format!("column '{}': {}", self.name, error.message());
+            table.chunks[chunk].shard.place(Error::new(error.kind(), message))
+        })?;
         self.lanes[chunk] = match &readable.values {
             Values::Dense { span, stride }
                 if readable.validity.is_none() && *stride == *self.stride.get_or_insert(*stride) =>

@@ -131,7 +131,7 @@ impl Gatherer {
                 ColumnKind::Tensor { .. } => column.source_row_bytes,
                 _ => 0,
             };
-            Lanes::new(&tables[column.table], row_bytes)
+            Lanes::new(&tables[column.table], column.field.name(), row_bytes)
         });
         let row_bytes: usize = plan.columns.iter().map(|column| column.source_row_bytes).sum();
         let scratch = Scratch {
