@@ -172,3 +172,21 @@ fn one_shard_cut_short_spoils_its_dataset_and_no_other() {
     is_right(&all.by_ref().take(100).find_map(Result::err).unwrap(), &paths[2]);
     others.by_ref().take(200).for_each(|batch| check(&batch.unwrap(), false));
 }
+
+#[test]
+fn gathering_from_a_cut_file_says_that_it_was_cut_whatever_its_rows_look_like() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shard.arrow");
+    let bytes = shard(folder.path(), true);
+    // Some of these cuts fall between the two offsets of a row.
+    for len in (0..bytes.len()).step_by(509) {
+        fs::write(&path, &bytes).unwrap();
+        let dataset = Dataset::open(&path).unwrap();
+        OpenOptions::new().write(true).open(&path).unwrap().set_len(len as u64).unwrap();
+        let error = dataset.gather(&(0..ROWS).collect::<Vec<_>>()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Truncated, "cut to {len}: {error}");
+        assert_eq!(error.location().path.as_deref(), Some(path.as_path()));
+        drop(dataset);
+        fs::remove_file(&path).unwrap();
+    }
+}

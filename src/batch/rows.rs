@@ -38,6 +38,14 @@ impl Dataset {
     /// reading it.
     pub fn gather(&self, rows: &[u64]) -> Result<RecordBatch> {
         self.check_rows(rows)?;
+        let gathered = self.gather_unchecked(rows);
+        // A file that was cut short is the error, whatever its rows looked like.
+        self.check()?;
+        gathered
+    }
+
+    /// As [`gather`](Dataset::gather), before the look at the files.
+    fn gather_unchecked(&self, rows: &[u64]) -> Result<RecordBatch> {
         // Columns a kernel can read go through a batch, the others through Arrow's own arrays.
         let other: Vec<_> =
             (0..self.columns().len()).map(|index| self.needs_arrow(index, rows)).collect::<Result<_>>()?;
@@ -52,7 +60,6 @@ impl Dataset {
                 gathered.next().expect("one for each tensor")
             });
         }
-        self.check()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
         RecordBatch::try_new_with_options(self.schema().clone(), arrays, &options)
             .map_err(|e| Error::malformed(format!("the rows do not fit their schema: {e}")).with_source(e))
