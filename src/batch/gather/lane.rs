@@ -134,18 +134,15 @@ impl Lanes {
         if address_all(&self.bases, self.stride.unwrap_or(0), chunks, rows, &mut self.addresses) {
             return Ok(());
         }
-        self.address_again(table, column, located, block)
+        self.resolve_all(table, column, chunks)?;
+        self.addresses.truncate(block.start);
+        address_all(&self.bases, self.stride.unwrap_or(0), chunks, rows, &mut self.addresses);
+        Ok(())
     }
 
+    /// Resolves `chunks`, and finds out whether all of them are plain.
     #[cold]
-    fn address_again(
-        &mut self,
-        table: &Table,
-        column: usize,
-        located: &Located,
-        block: Range<usize>,
-    ) -> Result<()> {
-        let (chunks, rows) = (&located.chunks[block.clone()], &located.rows[block.clone()]);
+    fn resolve_all(&mut self, table: &Table, column: usize, chunks: &[u32]) -> Result<()> {
         for &chunk in chunks {
             let chunk = chunk as usize;
             if self.lanes[chunk] == Lane::Unknown {
@@ -153,8 +150,6 @@ impl Lanes {
             }
             self.plain &= self.lanes[chunk] == Lane::Plain;
         }
-        self.addresses.truncate(block.start);
-        address_all(&self.bases, self.stride.unwrap_or(0), chunks, rows, &mut self.addresses);
         Ok(())
     }
 

@@ -13,6 +13,26 @@ use crate::layout::ColumnKind;
 use crate::staging::SlotMut;
 
 impl Scratch {
+    /// The span that the column's rows are a run of, untouched by casts and nulls, and its first byte, if there is one.
+    fn run_of_bytes<'a>(
+        &'a mut self,
+        table: &'a Table,
+        column: &PlannedColumn,
+        number: usize,
+    ) -> Result<Option<(&'a Span, u64)>> {
+        let run = self.located[column.table].run.filter(|_| column.transform.is_none());
+        let Some((chunk, first)) = run else { return Ok(None) };
+        let piece = self.columns[number].piece(table, column.index, chunk)?;
+        Ok(match &piece.values {
+            Values::Dense { span, stride }
+                if *stride == column.source_row_bytes as u64 && piece.validity.is_none() =>
+            {
+                Some((span, first * stride))
+            }
+            _ => None,
+        })
+    }
+
     /// The column's rows where they lie, if they are one run of memory that may be lent.
     pub(super) fn lend(
         &mut self,
@@ -20,20 +40,9 @@ impl Scratch {
         column: &PlannedColumn,
         number: usize,
     ) -> Result<Option<Buffer>> {
-        let located = &self.located[column.table];
-        let Some((chunk, first)) = located.run.filter(|_| column.transform.is_none()) else {
-            return Ok(None);
-        };
-        let num_rows = located.rows.len() as u64;
-        let piece = self.columns[number].piece(table, column.index, chunk)?;
-        Ok(match &piece.values {
-            Values::Dense { span, stride }
-                if *stride == column.source_row_bytes as u64 && piece.validity.is_none() =>
-            {
-                lend_span(span, first * stride, num_rows * stride, column.source_width)
-            }
-            _ => None,
-        })
+        let len = (self.located[column.table].rows.len() * column.source_row_bytes) as u64;
+        let run = self.run_of_bytes(table, column, number)?;
+        Ok(run.and_then(|(span, start)| lend_span(span, start, len, column.source_width)))
     }
 
     /// Copies the column's rows to `values` in the slot: at once, where they are a run of memory, or one by one.
@@ -46,22 +55,13 @@ impl Scratch {
         values: Range<usize>,
         validity: Option<usize>,
     ) -> Result<()> {
-        let located = &self.located[column.table];
-        if let Some((chunk, first)) = located.run
-            && column.transform.is_none()
-        {
-            let piece = self.columns[number].piece(table, column.index, chunk)?;
-            if let Values::Dense { span, stride } = &piece.values
-                && *stride == column.source_row_bytes as u64
-                && piece.validity.is_none()
-            {
-                let src = span.as_ptr().wrapping_add((first * stride) as usize);
-                let dst = &mut slot.bytes()[values];
-                // SAFETY: `lane::measure` found that the rows of the chunk lie within its span, and these touch. A slot is no
-                // part of a region.
-                unsafe { std::ptr::copy_nonoverlapping(src, dst.as_mut_ptr(), dst.len()) };
-                return Ok(());
-            }
+        if let Some((span, start)) = self.run_of_bytes(table, column, number)? {
+            let src = span.as_ptr().wrapping_add(start as usize);
+            let dst = &mut slot.bytes()[values];
+            // SAFETY: `lane::measure` found that the rows of the chunk lie within its span, and these touch. A slot is no
+            // part of a region.
+            unsafe { std::ptr::copy_nonoverlapping(src, dst.as_mut_ptr(), dst.len()) };
+            return Ok(());
         }
         self.one_by_one(table, column, number, slot, values, validity)
     }
