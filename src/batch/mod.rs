@@ -57,16 +57,16 @@ pub(crate) type BatchPool = SlotPool<Arc<BatchPlan>>;
 pub(crate) type MapBatch = Arc<dyn Fn(&mut BatchMut<'_>) -> Result<()> + Send + Sync>;
 
 impl Batch {
-    /// Makes the batch of `rows` with `gatherer`, in a slot of `pool`; and the audit of its rows.
+    /// Makes the batch of `rows` with `gatherer`, in a slot of a pool, for one of its writers; and the audit of its rows.
     pub(crate) fn gather(
         gatherer: &mut Gatherer,
-        pool: &BatchPool,
+        (pool, writer): (&BatchPool, usize),
         rows: &RowSource<'_>,
         turn: Turn,
         map: Option<&MapBatch>,
         lent: &mut Vec<Option<Buffer>>,
     ) -> Result<(Batch, Audit)> {
-        let mut slot = pool.take(gatherer.plan().layout.fixed_bytes)?;
+        let mut slot = pool.take(writer, gatherer.plan().layout.fixed_bytes)?;
         let gathered = gatherer.gather(rows, &mut slot, lent, map.is_none())?;
         if let Some(map) = map {
             map(&mut BatchMut { plan: gatherer.plan(), slot: &mut slot, num_rows: gathered.num_rows })?;

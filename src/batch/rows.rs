@@ -83,10 +83,11 @@ impl Dataset {
         let fields = dataset.schema().fields();
         let columns: Vec<_> = columns.iter().map(|&index| Col::from(fields[index].name())).collect();
         let plan = Arc::new(BatchPlan::new(&dataset, &columns, rows.len().max(1), false)?);
-        let pool = SlotPool::new(Staging::Heap, 1, plan.clone());
+        let pool = SlotPool::new(Staging::Heap, 1, 1, plan.clone());
         let mut gatherer = Gatherer::new(plan);
         let rows = RowSource::List(rows);
-        let (batch, _) = Batch::gather(&mut gatherer, &pool, &rows, Turn::default(), None, &mut Vec::new())?;
+        let (batch, _) =
+            Batch::gather(&mut gatherer, (&pool, 0), &rows, Turn::default(), None, &mut Vec::new())?;
         Ok(batch.record_batch()?.columns().to_vec())
     }
 

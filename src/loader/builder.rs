@@ -199,7 +199,7 @@ impl LoaderBuilder {
         });
         let shared = Arc::new(Shared {
             // Those in the ring, one in each worker's hands, one in the trainer's and one it just let go of.
-            pool: SlotPool::new(self.staging, depth + threads + 2, plan.clone()),
+            pool: SlotPool::new(self.staging, threads + 1, depth + threads + 2, plan.clone()),
             order: Order::new(self.dataset.len(), self.shuffle, self.seed),
             steps,
             options,

@@ -111,7 +111,7 @@ impl Worker {
         let turn = Turn { epoch, step };
         let (gatherer, lent) = (&mut self.gatherer, &mut self.lent);
         let map = shared.map.as_ref();
-        let (batch, audit) = Batch::gather(gatherer, &shared.pool, &rows, turn, map, lent)?;
+        let (batch, audit) = Batch::gather(gatherer, (&shared.pool, self.number), &rows, turn, map, lent)?;
         Ok(Made { batch, audit })
     }
 }

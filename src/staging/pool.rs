@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 
 use arrow::buffer::Buffer;
-use crossbeam::queue::ArrayQueue;
+use crossbeam::utils::CachePadded;
 
 use super::Staging;
 use super::memory::Memory;
+use super::shelf::Shelf;
 use crate::error::Result;
 
 /// Free slots of one kind, and what their users want to know of them (`C`).
@@ -23,7 +24,8 @@ pub(crate) struct SlotPool<C>(Arc<Pool<C>>);
 struct Pool<C> {
     staging: Staging,
     context: C,
-    free: ArrayQueue<Arc<Shared<C>>>,
+    /// The free slots of each writer.
+    free: Box<[CachePadded<Shelf<Shared<C>>>]>,
     /// No slot returns once this is set.
     closed: AtomicBool,
     /// Bytes the largest slot so far was asked to hold; new ones are made that large at once.
@@ -36,6 +38,8 @@ struct Pool<C> {
 struct Shared<C> {
     memory: UnsafeCell<Memory>,
     shares: AtomicUsize,
+    /// Who wrote the slot last.
+    writer: AtomicUsize,
     pool: Arc<Pool<C>>,
 }
 
@@ -50,12 +54,12 @@ unsafe impl<C: Send + Sync> Sync for Shared<C> {}
 impl<C> RefUnwindSafe for Shared<C> {}
 
 impl<C> SlotPool<C> {
-    /// A pool that keeps up to `capacity` free slots.
-    pub(crate) fn new(staging: Staging, capacity: usize, context: C) -> Self {
+    /// A pool for `writers` writers that keeps up to `capacity` free slots of each.
+    pub(crate) fn new(staging: Staging, writers: usize, capacity: usize, context: C) -> Self {
         SlotPool(Arc::new(Pool {
             staging,
             context,
-            free: ArrayQueue::new(capacity.max(1)),
+            free: (0..writers.max(1)).map(|_| CachePadded::new(Shelf::new(capacity))).collect(),
             closed: AtomicBool::new(false),
             high_water_bytes: AtomicUsize::new(0),
             #[cfg(test)]
@@ -63,12 +67,15 @@ impl<C> SlotPool<C> {
         }))
     }
 
-    /// A slot of at least `len_bytes`, free or new.
-    pub(crate) fn take(&self, len_bytes: usize) -> Result<SlotMut<C>> {
-        let shared = match self.0.free.pop() {
+    /// A slot of at least `len_bytes` for `writer`: one it wrote before, one of another's, or a new one.
+    pub(crate) fn take(&self, writer: usize, len_bytes: usize) -> Result<SlotMut<C>> {
+        let own = self.0.free[writer].take();
+        let shared = match own.or_else(|| self.0.free.iter().find_map(|shelf| shelf.take())) {
             Some(shared) => shared,
             None => self.0.allocate(len_bytes)?,
         };
+        // Relaxed: read by whoever puts the slot back, to whom it is handed.
+        shared.writer.store(writer, Ordering::Relaxed);
         let mut slot = SlotMut { shared: Some(shared) };
         slot.reserve(len_bytes)?;
         Ok(slot)
@@ -94,19 +101,22 @@ impl<C> Pool<C> {
         Ok(Arc::new(Shared {
             memory: UnsafeCell::new(memory),
             shares: AtomicUsize::new(0),
+            writer: AtomicUsize::new(0),
             pool: self.clone(),
         }))
     }
 
     fn empty(&self) {
-        while self.free.pop().is_some() {}
+        self.free.iter().for_each(|shelf| while shelf.take().is_some() {});
     }
 }
 
 impl<C> Shared<C> {
     /// Keeps the slot for later, or lets it go when enough are kept. Nobody else may hold it.
     fn put_back(self: &Arc<Self>) {
-        let _ = self.pool.free.push(self.clone());
+        // Relaxed: written before the slot was handed to its reader.
+        let writer = self.writer.load(Ordering::Relaxed);
+        let _ = self.pool.free[writer].put(self.clone());
         // Either this load sees that the pool is closed, or whoever closes it sees the slot: the fence stands between the
         // push and the load here, and between the store and the pops there.
         fence(Ordering::SeqCst);
@@ -140,6 +150,8 @@ impl<C> SlotMut<C> {
         }
         // Half as much again, so that batches of slowly growing size settle after a few of them.
         let larger = self.shared().pool.allocate(len_bytes.saturating_add(len_bytes / 2))?;
+        // Relaxed, both: this is the one holder of either.
+        larger.writer.store(self.shared().writer.load(Ordering::Relaxed), Ordering::Relaxed);
         let mut larger = SlotMut { shared: Some(larger) };
         let len = self.bytes().len();
         larger.bytes()[..len].copy_from_slice(self.bytes());
@@ -222,26 +234,26 @@ mod tests {
 
     #[test]
     fn memory_returns_with_the_last_share_and_not_before() {
-        let pool = SlotPool::new(Staging::Heap, 4, ());
-        let mut slot = pool.take(100).unwrap();
+        let pool = SlotPool::new(Staging::Heap, 1, 4, ());
+        let mut slot = pool.take(0, 100).unwrap();
         slot.bytes()[..3].copy_from_slice(b"abc");
         let slot = slot.freeze();
         let buffer = slot.buffer(0..3);
         drop(slot);
-        let other = pool.take(100).unwrap();
+        let other = pool.take(0, 100).unwrap();
         assert_eq!(allocated(&pool), 2);
         assert_eq!(buffer.as_slice(), b"abc");
         drop((buffer, other));
-        let _both = (pool.take(100).unwrap(), pool.take(100).unwrap());
+        let _both = (pool.take(0, 100).unwrap(), pool.take(0, 100).unwrap());
         assert_eq!(allocated(&pool), 2);
     }
 
     #[test]
     fn slots_that_outlive_their_pool_take_it_along() {
         let context = Arc::new(());
-        let pool = SlotPool::new(Staging::Heap, 4, context.clone());
-        let (slot, other) = (pool.take(64).unwrap().freeze(), pool.take(64).unwrap());
-        drop(pool.take(64).unwrap());
+        let pool = SlotPool::new(Staging::Heap, 1, 4, context.clone());
+        let (slot, other) = (pool.take(0, 64).unwrap().freeze(), pool.take(0, 64).unwrap());
+        drop(pool.take(0, 64).unwrap());
         drop(pool);
         assert_eq!(Arc::strong_count(&context), 2);
         drop((slot.buffer(0..64), other));
@@ -251,8 +263,8 @@ mod tests {
 
     #[test]
     fn a_slot_grows_and_keeps_what_was_written() {
-        let pool = SlotPool::new(Staging::Heap, 4, ());
-        let mut slot = pool.take(10).unwrap();
+        let pool = SlotPool::new(Staging::Heap, 1, 4, ());
+        let mut slot = pool.take(0, 10).unwrap();
         slot.bytes()[..10].copy_from_slice(b"0123456789");
         slot.reserve(100_000).unwrap();
         assert_eq!(&slot.bytes()[..10], b"0123456789");
@@ -261,9 +273,9 @@ mod tests {
 
     #[test]
     fn shares_dropped_in_many_threads_return_one_slot() {
-        let pool = SlotPool::new(Staging::Heap, 4, ());
+        let pool = SlotPool::new(Staging::Heap, 1, 4, ());
         for _ in 0..200 {
-            let slot = pool.take(64).unwrap().freeze();
+            let slot = pool.take(0, 64).unwrap().freeze();
             std::thread::scope(|scope| {
                 for share in [slot.clone(), slot.clone(), slot] {
                     scope.spawn(move || assert_eq!(share.bytes().len(), 64));
@@ -278,15 +290,15 @@ mod tests {
         let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: `limit` is a valid place for the answer.
         unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) };
-        let pool = SlotPool::new(Staging::Locked, 1, ());
-        assert!(pool.take(4096).is_ok());
+        let pool = SlotPool::new(Staging::Locked, 1, 1, ());
+        assert!(pool.take(0, 4096).is_ok());
         // SAFETY: a plain question about this process.
         let privileged = unsafe { libc::geteuid() } == 0;
         if limit.rlim_cur == libc::RLIM_INFINITY || privileged {
             eprintln!("skipped: this process may lock as much memory as it likes");
             return;
         }
-        let error = pool.take(limit.rlim_cur as usize * 2).err().expect("past the limit");
+        let error = pool.take(0, limit.rlim_cur as usize * 2).err().expect("past the limit");
         assert!(error.message().contains("ulimit -l"));
     }
 }
