@@ -17,9 +17,12 @@
 #![forbid(unsafe_code)]
 
 mod column;
+mod decode;
 mod dtype;
 mod slot;
 
 pub use column::{ColumnKind, tensor_field};
+#[allow(unused_imports)]
+pub(crate) use decode::{ColumnMut, DecodeInto, RowMut};
 pub use dtype::{DType, Element};
 pub(crate) use slot::{ColumnShape, Place, SlotLayout, align_up};
