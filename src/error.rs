@@ -147,6 +147,14 @@ impl Error {
         self
     }
 
+    /// The same error, its byte counted from `start` on; at `start` where no byte was named.
+    #[must_use]
+    pub(crate) fn after_byte(mut self, start: u64) -> Self {
+        let byte = &mut self.0.location.byte;
+        *byte = Some(byte.unwrap_or(0).saturating_add(start));
+        self
+    }
+
     /// The same error, caused by `source`.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {

@@ -258,6 +258,11 @@ impl Region {
         Ok(self.bytes.slice_with_length(span.start, span.len()))
     }
 
+    /// All bytes where they lie, if they are [lendable](Self::is_lendable).
+    pub(crate) fn lent_bytes(&self) -> Option<&[u8]> {
+        self.is_lendable().then(|| self.bytes.as_slice())
+    }
+
     /// All bytes where they lie, if they are memory of our own.
     pub fn owned_bytes(&self) -> Option<&[u8]> {
         self.is_owned().then(|| self.bytes.as_slice())

@@ -1,0 +1,185 @@
+//! Records one after another in a file: where each lies, and who decodes it.
+//!
+//! ```text
+//! starts    s₀ s₁ s₂ … sₙ                          u64, little-endian: in memory or in a mapped index file
+//! file      ──┬─────────┬───────┬──────── … ──┬──
+//!             │ record 0│ rec. 1│             │
+//!             s₀        s₁      s₂            sₙ
+//! ```
+//!
+//! Starts come from a scan or from an index file, and an index file is as little trusted as any other: each pair
+//! is read once and checked against the file before the record between them is copied out.
+#![forbid(unsafe_code)]
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::piece::Span;
+use super::tfrecord;
+use crate::error::{Error, Result};
+use crate::layout::{DecodeInto, RowMut};
+use crate::map::Region;
+
+/// Bytes of one start.
+const START_BYTES: u64 = 8;
+
+/// The records of a file.
+pub(crate) struct Records {
+    region: Region,
+    /// One start more than there are records.
+    starts: Span,
+    framing: Framing,
+    decoder: Arc<dyn DecodeInto>,
+    num_columns: usize,
+}
+
+/// What surrounds the bytes that are decoded.
+pub(crate) enum Framing {
+    /// Nothing: a record is what lies between two starts.
+    Plain,
+    /// A length before and a checksum after: see [`tfrecord`].
+    TfRecord(Crcs),
+}
+
+/// When the checksum of a record is compared with its bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Checksums {
+    /// Each time the record is read.
+    Always,
+    /// The first time the record is read.
+    #[default]
+    FirstTouch,
+    /// Never.
+    Never,
+}
+
+/// The records whose checksums need not be looked at (again).
+pub(crate) enum Crcs {
+    Always,
+    /// A bit for each record that was found whole.
+    FirstTouch(Box<[AtomicU64]>),
+    Never,
+}
+
+impl Crcs {
+    pub(crate) fn new(when: Checksums, num_records: u64) -> Self {
+        match when {
+            Checksums::Always => Crcs::Always,
+            Checksums::Never => Crcs::Never,
+            Checksums::FirstTouch => {
+                Crcs::FirstTouch((0..num_records.div_ceil(64)).map(|_| AtomicU64::new(0)).collect())
+            }
+        }
+    }
+
+    fn check(&self, record: u64, payload: &[u8], stored: [u8; 4]) -> Result<()> {
+        match self {
+            Crcs::Always => tfrecord::check_payload(payload, stored),
+            Crcs::Never => Ok(()),
+            Crcs::FirstTouch(seen) => {
+                let (word, bit) = (&seen[(record / 64) as usize], 1 << (record % 64));
+                // Relaxed, both: a bit that is seen late costs a second look.
+                if word.load(Ordering::Relaxed) & bit != 0 {
+                    return Ok(());
+                }
+                tfrecord::check_payload(payload, stored)?;
+                word.fetch_or(bit, Ordering::Relaxed);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Records {
+    /// Records of `region` between `starts`, which `decoder` turns into `num_columns` columns.
+    pub(crate) fn new(
+        region: Region,
+        starts: Span,
+        framing: Framing,
+        decoder: Arc<dyn DecodeInto>,
+        num_columns: usize,
+    ) -> Result<Self> {
+        if !starts.len().is_multiple_of(START_BYTES) || starts.len() == 0 {
+            return Err(Error::malformed(format!(
+                "expected an index of whole words, at least one, found {} bytes",
+                starts.len()
+            )));
+        }
+        Ok(Records { region, starts, framing, decoder, num_columns })
+    }
+
+    pub(crate) fn num_rows(&self) -> u64 {
+        self.starts.len() / START_BYTES - 1
+    }
+
+    /// Columns of the decoder.
+    pub(crate) fn num_columns(&self) -> usize {
+        self.num_columns
+    }
+
+    /// Where the start of record `row` lies: an address to prefetch.
+    pub(crate) fn start_address(&self, row: u64) -> *const u8 {
+        self.starts.as_ptr().wrapping_add((row * START_BYTES) as usize)
+    }
+
+    /// Where byte `offset` of the file lies: an address to prefetch.
+    pub(crate) fn address(&self, offset: u64) -> *const u8 {
+        self.region.as_ptr().wrapping_add(offset as usize)
+    }
+
+    /// The bytes of record `row`, which is below [`num_rows`](Self::num_rows), framing included.
+    ///
+    /// # Errors
+    ///
+    /// `Malformed` if the index says what cannot be.
+    #[inline]
+    pub(crate) fn extent(&self, row: u64) -> Result<Range<u64>> {
+        let mut pair = [0; 2 * START_BYTES as usize];
+        self.starts.region().copy_out(self.starts.offset() + row * START_BYTES, &mut pair)?;
+        let word = |at: usize| u64::from_le_bytes(pair[at..at + 8].try_into().expect("8 bytes"));
+        let (start, end) = (word(0), word(8));
+        if start > end || end > self.region.len_bytes() {
+            return Err(Error::malformed(format!(
+                "the index places the record at bytes {start}..{end} of a file of {}: index it anew",
+                self.region.len_bytes()
+            ))
+            .at_record(row));
+        }
+        Ok(start..end)
+    }
+
+    /// Decodes record `row`, which lies at `extent`, into `out`. `scratch` is used for the copy.
+    #[inline]
+    pub(crate) fn decode(
+        &self,
+        row: u64,
+        extent: Range<u64>,
+        scratch: &mut Vec<u8>,
+        out: &mut RowMut<'_>,
+    ) -> Result<()> {
+        let bytes = match self.region.lent_bytes() {
+            Some(bytes) => &bytes[extent.start as usize..extent.end as usize],
+            None => {
+                let len = (extent.end - extent.start) as usize;
+                if scratch.len() < len {
+                    scratch.resize(len, 0);
+                }
+                self.region.copy_out(extent.start, &mut scratch[..len])?;
+                &scratch[..len]
+            }
+        };
+        self.decode_bytes(row, bytes, out).map_err(|error| error.after_byte(extent.start).at_record(row))
+    }
+
+    fn decode_bytes(&self, row: u64, bytes: &[u8], out: &mut RowMut<'_>) -> Result<()> {
+        let Framing::TfRecord(crcs) = &self.framing else {
+            return self.decoder.decode(bytes, out);
+        };
+        let (payload, stored) = tfrecord::payload_of(bytes)?;
+        crcs.check(row, payload, stored)?;
+        self.decoder
+            .decode(payload, out)
+            .map_err(|error| error.after_byte(tfrecord::HEADER_BYTES))
+    }
+}
