@@ -10,10 +10,12 @@
 //! | [`idx`] (MNIST) | one dense array, big-endian | where they lie |
 //! | [`npy`] (NumPy) | one dense array, either byte order, C or Fortran order | where they lie |
 //! | [`fixed`] | records of one length, fields within | where they lie |
+//! | [`csv`] | records of fields, as text | parsed, a record at a time |
 //!
 //! idx and npy may be wrapped in gzip; they are inflated into memory of our own when they are opened.
 #![forbid(unsafe_code)]
 
+pub mod csv;
 mod detect;
 pub mod fixed;
 pub mod idx;
@@ -22,6 +24,7 @@ pub mod npy;
 mod piece;
 pub mod tensor;
 
+pub use csv::{CsvOptions, CsvType};
 pub use detect::{FileFormat, HEAD_BYTES, detect};
 pub use fixed::{FixedField, FixedSpec};
 pub(crate) use piece::{Bits, Piece, Span, Values, plain_field};
