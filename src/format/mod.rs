@@ -17,15 +17,18 @@
 
 pub mod csv;
 mod detect;
+pub mod example;
 pub mod fixed;
 pub mod idx;
 pub(crate) mod ipc;
 pub mod npy;
 mod piece;
 pub mod tensor;
+pub(crate) mod tfrecord;
 
 pub use csv::{CsvOptions, CsvType};
 pub use detect::{FileFormat, HEAD_BYTES, detect};
+pub use example::{ExampleSpec, Feature, FeatureKind, FeaturePlace, FeatureType, FeatureValues, Missing};
 pub use fixed::{FixedField, FixedSpec};
 pub(crate) use piece::{Bits, Piece, Span, Values, plain_field};
 pub use tensor::{ByteOrder, TensorFile};
