@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod detect;
+pub(crate) mod extents;
 pub mod fixed;
 pub mod idx;
 pub(crate) mod ipc;
