@@ -21,7 +21,10 @@ pub mod idx;
 pub(crate) mod ipc;
 pub mod npy;
 mod piece;
+#[cfg(test)]
+mod real;
 pub mod tensor;
+pub(crate) mod text;
 
 pub use detect::{FileFormat, HEAD_BYTES, detect};
 pub use fixed::{FixedField, FixedSpec};
