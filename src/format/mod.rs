@@ -25,8 +25,10 @@ mod piece;
 mod real;
 pub mod tensor;
 pub(crate) mod text;
+pub mod tokens;
 
 pub use detect::{FileFormat, HEAD_BYTES, detect};
 pub use fixed::{FixedField, FixedSpec};
 pub(crate) use piece::{Bits, Piece, Span, Values, plain_field};
 pub use tensor::{ByteOrder, TensorFile};
+pub use tokens::TokenSpec;
