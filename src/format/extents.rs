@@ -148,9 +148,14 @@ impl ExtentsBuilder {
         ExtentsBuilder::default()
     }
 
+    /// No rows yet, and memory for `num_rows` of them.
+    pub(crate) fn with_capacity(num_rows: usize) -> Self {
+        ExtentsBuilder { pairs: Vec::with_capacity(num_rows * PAIR_BYTES as usize) }
+    }
+
     /// `num_rows` nulls, to be [`set`](Self::set).
     pub(crate) fn nulls(num_rows: usize) -> Self {
-        let mut builder = ExtentsBuilder { pairs: Vec::with_capacity(num_rows * PAIR_BYTES as usize) };
+        let mut builder = ExtentsBuilder::with_capacity(num_rows);
         (0..num_rows).for_each(|_| builder.push(None));
         builder
     }

@@ -23,9 +23,11 @@ pub mod npy;
 mod piece;
 #[cfg(test)]
 mod real;
+pub(crate) mod tar;
 pub mod tensor;
 pub(crate) mod text;
 pub mod tokens;
+pub(crate) mod webdataset;
 
 pub use detect::{FileFormat, HEAD_BYTES, detect};
 pub use fixed::{FixedField, FixedSpec};

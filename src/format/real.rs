@@ -18,3 +18,20 @@ pub(super) fn expected(file: &str) -> Option<(PathBuf, Value)> {
     assert!(one.is_object(), "expected.json has {file}");
     Some((folder.join(file), one))
 }
+
+/// The bytes of the file at `path`, inflated where they are gzip.
+pub(super) fn inflated(path: &std::path::Path) -> Vec<u8> {
+    let bytes = std::fs::read(path).expect("the file is readable");
+    if !bytes.starts_with(&[0x1F, 0x8B]) {
+        return bytes;
+    }
+    let mut inflated = Vec::new();
+    let mut decoder = flate2::bufread::MultiGzDecoder::new(&bytes[..]);
+    std::io::Read::read_to_end(&mut decoder, &mut inflated).expect("the file is gzip");
+    inflated
+}
+
+/// A digest as `expected.json` writes it.
+pub(super) fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
