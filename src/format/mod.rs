@@ -19,6 +19,7 @@ pub(crate) mod extents;
 pub mod fixed;
 pub mod idx;
 pub(crate) mod ipc;
+pub(crate) mod megatron;
 pub mod npy;
 mod piece;
 #[cfg(test)]
