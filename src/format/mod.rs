@@ -18,13 +18,21 @@
 pub mod csv;
 mod detect;
 pub mod example;
+pub(crate) mod extents;
 pub mod fixed;
 pub mod idx;
 pub(crate) mod ipc;
+pub(crate) mod megatron;
 pub mod npy;
 mod piece;
+#[cfg(test)]
+mod real;
+pub(crate) mod tar;
 pub mod tensor;
 pub(crate) mod tfrecord;
+pub(crate) mod text;
+pub mod tokens;
+pub(crate) mod webdataset;
 
 pub use csv::{CsvOptions, CsvType};
 pub use detect::{FileFormat, HEAD_BYTES, detect};
@@ -32,3 +40,4 @@ pub use example::{ExampleSpec, Feature, FeatureKind, FeaturePlace, FeatureType, 
 pub use fixed::{FixedField, FixedSpec};
 pub(crate) use piece::{Bits, Piece, Span, Values, plain_field};
 pub use tensor::{ByteOrder, TensorFile};
+pub use tokens::TokenSpec;
