@@ -27,10 +27,11 @@ pub mod npy;
 mod piece;
 #[cfg(test)]
 mod real;
+pub(crate) mod records;
 pub(crate) mod tar;
 pub mod tensor;
-pub(crate) mod tfrecord;
 pub(crate) mod text;
+pub(crate) mod tfrecord;
 pub mod tokens;
 pub(crate) mod webdataset;
 
@@ -39,5 +40,7 @@ pub use detect::{FileFormat, HEAD_BYTES, detect};
 pub use example::{ExampleSpec, Feature, FeatureKind, FeaturePlace, FeatureType, FeatureValues, Missing};
 pub use fixed::{FixedField, FixedSpec};
 pub(crate) use piece::{Bits, Piece, Span, Values, plain_field};
+pub use records::Checksums;
+pub(crate) use records::{Crcs, Framing, Records};
 pub use tensor::{ByteOrder, TensorFile};
 pub use tokens::TokenSpec;

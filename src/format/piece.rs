@@ -12,6 +12,8 @@ use arrow::buffer::{Buffer, NullBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{ByteArrayType, DataType, Field};
 
+use super::extents::Extents;
+use super::records::Records;
 use super::tensor::TensorFile;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::DType;
@@ -82,6 +84,11 @@ pub(crate) enum Values {
     /// Row `i` is the items `offsets[i]..offsets[i + 1]` of `items`, each of `item_bytes` bytes. Offsets
     /// are little-endian, 8 bytes when `wide`, else 4; each is checked when it is read.
     Runs { offsets: Span, wide: bool, items: Span, item_bytes: u64 },
+    /// Row `i` is the items that lie where `extents` says in `region`, each of `item_bytes` bytes; each extent is checked
+    /// when it is read.
+    Extents { region: Region, extents: Extents, item_bytes: u64 },
+    /// Row `i` is column `column` of what record `i` decodes to.
+    Parsed { records: Arc<Records>, column: usize },
     /// Rows that no kernel reads: Arrow's own arrays hold them.
     Array(ArrayRef),
     /// Rows that must be decoded first; `decoded_bytes` bounds the memory that takes.
@@ -155,7 +162,10 @@ impl Piece {
     /// In a word, how rows are read: for `inspect`.
     pub(crate) fn access(&self) -> &'static str {
         match &self.values {
-            Values::Dense { .. } | Values::Bits { .. } | Values::Runs { .. } => "mapped",
+            Values::Dense { .. } | Values::Bits { .. } | Values::Runs { .. } | Values::Extents { .. } => {
+                "mapped"
+            }
+            Values::Parsed { .. } => "parsed",
             Values::Scattered { swap: true, .. } => "mapped (big-endian: bytes are swapped in the copy)",
             Values::Scattered { .. } => "mapped (column-major: elements are collected in the copy)",
             Values::Array(_) => "in memory",

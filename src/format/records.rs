@@ -156,7 +156,7 @@ impl Records {
         row: u64,
         extent: Range<u64>,
         scratch: &mut Vec<u8>,
-        out: &mut RowMut<'_>,
+        out: &mut RowMut<'_, '_>,
     ) -> Result<()> {
         let bytes = match self.region.lent_bytes() {
             Some(bytes) => &bytes[extent.start as usize..extent.end as usize],
@@ -172,14 +172,12 @@ impl Records {
         self.decode_bytes(row, bytes, out).map_err(|error| error.after_byte(extent.start).at_record(row))
     }
 
-    fn decode_bytes(&self, row: u64, bytes: &[u8], out: &mut RowMut<'_>) -> Result<()> {
+    fn decode_bytes(&self, row: u64, bytes: &[u8], out: &mut RowMut<'_, '_>) -> Result<()> {
         let Framing::TfRecord(crcs) = &self.framing else {
             return self.decoder.decode(bytes, out);
         };
         let (payload, stored) = tfrecord::payload_of(bytes)?;
         crcs.check(row, payload, stored)?;
-        self.decoder
-            .decode(payload, out)
-            .map_err(|error| error.after_byte(tfrecord::HEADER_BYTES))
+        self.decoder.decode(payload, out).map_err(|error| error.after_byte(tfrecord::HEADER_BYTES))
     }
 }

@@ -72,7 +72,7 @@ pub(crate) fn content(line: &[u8]) -> &[u8] {
 pub(crate) struct LineDecoder;
 
 impl DecodeInto for LineDecoder {
-    fn decode(&self, line: &[u8], row: &mut RowMut<'_>) -> Result<()> {
+    fn decode(&self, line: &[u8], row: &mut RowMut<'_, '_>) -> Result<()> {
         let content = content(line);
         if let Err(e) = str::from_utf8(content) {
             return Err(Error::malformed(format!("expected a line of UTF-8, found another encoding: {e}"))

@@ -127,6 +127,26 @@ pub(crate) fn check_payload(payload: &[u8], stored: [u8; 4]) -> Result<()> {
     )))
 }
 
+/// The payload of a whole frame, and its stored checksum.
+///
+/// # Errors
+///
+/// `Malformed` if the frame's length is not that of its header.
+#[inline]
+pub(crate) fn payload_of(frame: &[u8]) -> Result<(&[u8], [u8; 4])> {
+    let parts = frame.split_first_chunk::<8>().and_then(|(length, rest)| {
+        let (_, rest) = rest.split_first_chunk::<4>()?;
+        let (payload, stored) = rest.split_last_chunk::<4>()?;
+        (u64::from_le_bytes(*length) == payload.len() as u64).then_some((payload, *stored))
+    });
+    parts.ok_or_else(|| {
+        Error::malformed(format!(
+            "expected a record of {} bytes as its index says, found another length in its header",
+            frame.len()
+        ))
+    })
+}
+
 /// Appends the byte at which each frame begins that begins in `range` to `offsets`, and returns where the last of them
 /// ends: `range.end`, or behind it if the frame that crosses it does.
 ///

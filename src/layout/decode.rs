@@ -11,7 +11,7 @@ pub(crate) trait DecodeInto: Send + Sync {
     /// # Errors
     ///
     /// `Malformed` for bytes that do not follow the format, at a byte counted from the record's beginning.
-    fn decode(&self, record: &[u8], row: &mut RowMut<'_>) -> Result<()>;
+    fn decode(&self, record: &[u8], row: &mut RowMut<'_, '_>) -> Result<()>;
 }
 
 /// Where one column of the rows of a batch is written.
@@ -36,14 +36,14 @@ pub(crate) enum ColumnMut<'a> {
 ///
 /// Values are native-endian. A row begins as values, none of them null; one of varying length begins empty.
 #[derive(Debug)]
-pub(crate) struct RowMut<'a> {
-    columns: &'a mut [ColumnMut<'a>],
+pub(crate) struct RowMut<'r, 'a> {
+    columns: &'r mut [ColumnMut<'a>],
     row: usize,
 }
 
-impl<'a> RowMut<'a> {
+impl<'r, 'a> RowMut<'r, 'a> {
     /// The places of row `row` in `columns`, one for each column of the decoder.
-    pub(crate) fn new(columns: &'a mut [ColumnMut<'a>], row: usize) -> Self {
+    pub(crate) fn new(columns: &'r mut [ColumnMut<'a>], row: usize) -> Self {
         RowMut { columns, row }
     }
 

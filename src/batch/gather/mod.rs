@@ -15,6 +15,7 @@
 //! ```text
 //! one run of rows       lent where it lies, if it may be; else one copy
 //! rows of another kind  (nulls, bits, big-endian, column-major) one by one
+//! rows of records       decoded once for all columns, before the columns are gone through
 //! rows of varying length    offsets read once and checked ──▶ room made in the slot ──▶ copy
 //! ```
 //!
@@ -27,6 +28,7 @@ mod copy;
 mod lane;
 mod located;
 mod other;
+mod parsed;
 mod row;
 mod runs;
 mod wide;
@@ -45,6 +47,7 @@ use crate::staging::SlotMut;
 pub(crate) use cast::{CastRow, cast_one, cast_row, read_one};
 use lane::Lanes;
 use located::Located;
+use parsed::Parsed;
 use wide::wide;
 
 /// What a gather did.
@@ -107,6 +110,8 @@ struct Scratch {
     /// Where they are, for each table.
     located: Vec<Located>,
     columns: Vec<Lanes>,
+    /// What is decoded from records, for each table.
+    parsed: Vec<Parsed>,
     runs: runs::Runs,
     /// One row, to be cast.
     row: Vec<u8>,
@@ -138,6 +143,7 @@ impl Gatherer {
             rows: Vec::new(),
             located: tables.iter().map(|_| Located::default()).collect(),
             columns: columns.collect(),
+            parsed: (0..tables.len()).map(|table| Parsed::new(&plan, table)).collect(),
             runs: runs::Runs::default(),
             row: Vec::new(),
             block_rows: 1 << (BLOCK_BYTES / row_bytes.max(1)).clamp(BLOCK_ROWS.start, BLOCK_ROWS.end).ilog2(),
@@ -206,34 +212,48 @@ impl Scratch {
         }
         gather_blocks(self, plan, source, slot, &mut gathered.audit)?;
 
-        let mut items_end = layout.fixed_bytes;
         let laid_out = if padded { layout.batch_size } else { num_rows };
+        for mask in layout.places.iter().filter_map(Place::validity) {
+            // Who finds a null says so; otherwise none is.
+            slot.bytes()[mask..mask + num_rows].fill(1);
+            slot.bytes()[mask + num_rows..mask + laid_out].fill(0);
+        }
+        for (parsed, located) in self.parsed.iter_mut().zip(&self.located) {
+            parsed.decode(located, plan, slot)?;
+        }
+        let mut items_end = layout.fixed_bytes;
         for (number, (column, place)) in plan.columns.iter().zip(&layout.places).enumerate() {
             let table = &plan.dataset.tables()[column.table];
             let (bytes, copied) = match place {
                 Place::Dense { values, row_bytes, validity } => {
                     let values = *values..*values + num_rows * row_bytes;
                     slot.bytes()[values.end..values.start + laid_out * row_bytes].fill(0);
-                    if let Some(mask) = *validity {
-                        // One by one says which rows are null; otherwise none is.
-                        slot.bytes()[mask..mask + num_rows].fill(1);
-                        slot.bytes()[mask + num_rows..mask + laid_out].fill(0);
-                    }
                     let bytes = (num_rows * row_bytes) as u64;
-                    if !self.columns[number].plain && lend && !padded {
+                    let done = self.columns[number].plain || self.parsed[column.table].are_all_decoded();
+                    if !done && lend && !padded {
                         lent[number] = self.lend(table, column, number)?;
                     }
-                    if !self.columns[number].plain && lent[number].is_none() {
+                    if !done && lent[number].is_none() {
                         self.not_plain(table, column, number, slot, values, *validity)?;
                     }
                     (bytes, if lent[number].is_some() { 0 } else { bytes })
                 }
                 Place::Runs { .. } => {
                     let located = &self.located[column.table];
-                    let lanes = &mut self.columns[number];
+                    let (lanes, parsed) = (&mut self.columns[number], &self.parsed[column.table]);
                     let runs = &mut self.runs;
-                    let bytes =
-                        runs.gather(located, table, column, lanes, slot, place, laid_out, &mut items_end)?;
+                    let bytes = runs.gather(
+                        located,
+                        table,
+                        column,
+                        number,
+                        lanes,
+                        parsed,
+                        slot,
+                        place,
+                        laid_out,
+                        &mut items_end,
+                    )?;
                     (bytes, bytes)
                 }
             };

@@ -86,7 +86,11 @@ impl Scratch {
         let lanes = &mut self.columns[number];
         self.row.resize(column.source_row_bytes, 0);
         let out_bytes = values.len() / located.rows.len();
+        let parsed = &self.parsed[column.table];
         for (i, (chunk, row)) in located.iter().enumerate() {
+            if parsed.is_decoded(i) {
+                continue;
+            }
             let piece = lanes.piece(table, column.index, chunk)?;
             let bytes = slot.bytes();
             let out = &mut bytes[values.start + i * out_bytes..][..out_bytes];

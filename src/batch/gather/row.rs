@@ -64,7 +64,11 @@ pub(super) unsafe fn copy_row(piece: &Piece, row: u64, shape: &[usize], out: &mu
                 *out = unsafe { bit(bits, row * per_row + i as u64) }.into();
             }
         }
-        Values::Runs { .. } | Values::Array(_) | Values::Encoded { .. } => {
+        Values::Runs { .. }
+        | Values::Extents { .. }
+        | Values::Parsed { .. }
+        | Values::Array(_)
+        | Values::Encoded { .. } => {
             unreachable!("`lane::measure` lets only rows of one length through")
         }
     }

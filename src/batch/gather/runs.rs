@@ -8,11 +8,13 @@ use std::sync::Arc;
 use super::copy::{copy_bytes, prefetch};
 use super::lane::Lanes;
 use super::other::undeclared_null;
+use super::parsed::Parsed;
 use super::row::is_valid;
 use super::{BatchPlan, Located, PlannedColumn};
 use crate::dataset::Table;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Span, Values};
+use crate::format::extents::{Extent, PAIR_BYTES};
+use crate::format::{Piece, Span, Values};
 use crate::layout::{ColumnKind, Place, align_up};
 use crate::staging::SlotMut;
 
@@ -35,7 +37,9 @@ impl Runs {
         located: &Located,
         table: &Table,
         column: &PlannedColumn,
+        number: usize,
         lanes: &mut Lanes,
+        parsed: &Parsed,
         slot: &mut SlotMut<Arc<BatchPlan>>,
         place: &Place,
         num_rows: usize,
@@ -50,47 +54,36 @@ impl Runs {
         runs.clear();
         let mut total = 0usize;
         for (i, (chunk, row)) in located.iter().enumerate() {
+            if parsed.is_decoded(i) {
+                let items = parsed.items(number, i);
+                runs.push((items.as_ptr(), items.len()));
+                total = add(total, items.len())?;
+                continue;
+            }
             if let Some((chunk, row)) =
                 located.chunks.get(i + AHEAD_ROWS).zip(located.rows.get(i + AHEAD_ROWS))
-                && let Values::Runs { offsets, wide, .. } =
-                    &lanes.piece(table, column.index, *chunk as usize)?.values
             {
-                prefetch(offset_address(offsets, *wide, *row));
+                prefetch(row_address(lanes.piece(table, column.index, *chunk as usize)?, *row));
             }
             let piece = lanes.piece(table, column.index, chunk)?;
-            let Values::Runs { offsets, wide, items, item_bytes: width } = &piece.values else {
-                unreachable!("`lane::measure` and the column's kind agree")
-            };
             // SAFETY: `lane::measure` found the piece for the rows of its chunk, and `row` is one of them.
-            let valid = unsafe { is_valid(piece, row) };
+            let run = unsafe { run_of(piece, row) }.map_err(|error| {
+                let message = format!("column '{}': {}", column.field.name(), error.message());
+                let error =
+                    Error::malformed(message).at_record(row).at_byte(error.location().byte.unwrap_or(0));
+                table.chunks[chunk].shard.place(error)
+            })?;
             match validity {
-                Some(mask) => slot.bytes()[mask + i] = valid.into(),
-                None if !valid => return Err(table.chunks[chunk].shard.place(undeclared_null(column, row))),
+                Some(mask) => slot.bytes()[mask + i] = run.is_some().into(),
+                None if run.is_none() => {
+                    return Err(table.chunks[chunk].shard.place(undeclared_null(column, row)));
+                }
                 None => {}
             }
-            // SAFETY: as above, for its offsets.
-            let (start, end) = unsafe { read_offsets(offsets, *wide, row) };
-            let bytes =
-                (start <= end).then(|| end.checked_mul(*width)).flatten().filter(|&end| end <= items.len());
-            if bytes.is_none() {
-                let error = Error::malformed(format!(
-                    "column '{}': expected the items of row {row} of the chunk to lie within {}, found offsets {} and {}",
-                    column.field.name(),
-                    items.len() / width,
-                    start as i64,
-                    end as i64
-                ))
-                .at_byte(offsets.offset());
-                return Err(table.chunks[chunk].shard.place(error));
-            }
-            let len = if valid { ((end - start) * width) as usize } else { 0 };
-            let address = items.as_ptr().wrapping_add((start * width) as usize);
+            let (address, len) = run.unwrap_or((std::ptr::null(), 0));
             prefetch(address);
             runs.push((address, len));
-            total = total
-                .checked_add(len)
-                .filter(|&total| total <= isize::MAX as usize / 4)
-                .ok_or_else(too_large)?;
+            total = add(total, len)?;
         }
         if !wide_out && i32::try_from(total / item_bytes).is_err() {
             return Err(too_large());
@@ -150,8 +143,68 @@ fn too_large() -> Error {
     )
 }
 
+/// `total` and `len` more bytes, as long as memory may hold them.
+fn add(total: usize, len: usize) -> Result<usize> {
+    total.checked_add(len).filter(|&total| total <= isize::MAX as usize / 4).ok_or_else(too_large)
+}
+
 fn offset_address(offsets: &Span, wide: bool, row: u64) -> *const u8 {
     offsets.as_ptr().wrapping_add(row as usize * if wide { 8 } else { 4 })
+}
+
+/// Where it stands where row `row` of `piece` lies: an address to prefetch.
+fn row_address(piece: &Piece, row: u64) -> *const u8 {
+    match &piece.values {
+        Values::Runs { offsets, wide, .. } => offset_address(offsets, *wide, row),
+        Values::Extents { extents, .. } => extents.pairs().as_ptr().wrapping_add((row * PAIR_BYTES) as usize),
+        _ => std::ptr::null(),
+    }
+}
+
+/// Where the items of row `row` lie, and how many bytes they are; `None` for a null.
+///
+/// # Errors
+///
+/// `Malformed` if they do not lie where items can.
+///
+/// # Safety
+///
+/// The piece was measured for its rows (`lane::measure`), and `row` is one of them.
+unsafe fn run_of(piece: &Piece, row: u64) -> Result<Option<(*const u8, usize)>> {
+    // SAFETY: the caller's.
+    let valid = unsafe { is_valid(piece, row) };
+    match &piece.values {
+        Values::Runs { offsets, wide, items, item_bytes } => {
+            // SAFETY: the caller's, for the piece's offsets.
+            let (start, end) = unsafe { read_offsets(offsets, *wide, row) };
+            let end_bytes =
+                end.checked_mul(*item_bytes).filter(|&bytes| start <= end && bytes <= items.len());
+            if end_bytes.is_none() {
+                return Err(Error::malformed(format!(
+                    "expected the items of row {row} of the chunk to lie within {}, found offsets {} and {}",
+                    items.len() / item_bytes,
+                    start as i64,
+                    end as i64
+                ))
+                .at_byte(offsets.offset()));
+            }
+            let address = items.as_ptr().wrapping_add((start * item_bytes) as usize);
+            Ok(valid.then_some((address, ((end - start) * item_bytes) as usize)))
+        }
+        Values::Extents { region, extents, item_bytes } => {
+            let Some(Extent { start, len }) = extents.get(row)?.filter(|_| valid) else { return Ok(None) };
+            let inside = start.checked_add(len).is_some_and(|end| end <= region.len_bytes());
+            if !inside || !len.is_multiple_of(*item_bytes) {
+                return Err(Error::malformed(format!(
+                    "expected whole items of {item_bytes} bytes within the {} bytes of the file, found {len} bytes",
+                    region.len_bytes()
+                ))
+                .at_byte(start));
+            }
+            Ok(Some((region.as_ptr().wrapping_add(start as usize), len as usize)))
+        }
+        _ => unreachable!("`lane::measure` and the column's kind agree"),
+    }
 }
 
 /// The offsets of `row` and of the row after it; negative ones come out beyond any length.

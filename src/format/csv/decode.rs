@@ -37,8 +37,8 @@ pub(crate) struct FieldPlan {
 }
 
 /// The row that is written.
-struct Target<'r, 'a> {
-    row: &'r mut RowMut<'a>,
+struct Target<'r, 'b, 'a> {
+    row: &'r mut RowMut<'b, 'a>,
     /// Columns of several fields that lack one, which are made nulls when all fields were written.
     nulls: Vec<usize>,
 }
@@ -111,7 +111,7 @@ impl CsvDecoder {
         mut at: usize,
         index: usize,
         column: usize,
-        row: &mut Target<'_, '_>,
+        row: &mut Target<'_, '_, '_>,
     ) -> Result<After> {
         let field = &self.fields[index];
         let begin = at;
@@ -137,7 +137,7 @@ impl CsvDecoder {
         at: usize,
         index: usize,
         column: usize,
-        row: &mut Target<'_, '_>,
+        row: &mut Target<'_, '_, '_>,
     ) -> Result<After> {
         let field = &self.fields[index];
         let (cell, after) = cell_at(self.dialect, record, at)?;
@@ -175,7 +175,7 @@ impl CsvDecoder {
     }
 
     #[inline(always)]
-    fn field(&self, record: &[u8], at: usize, index: usize, row: &mut Target<'_, '_>) -> Result<After> {
+    fn field(&self, record: &[u8], at: usize, index: usize, row: &mut Target<'_, '_, '_>) -> Result<After> {
         let field = &self.fields[index];
         let Some(column) = field.column.filter(|&column| row.row.wants(column)) else {
             return cell_at(self.dialect, record, at).map(|(_, after)| after);
@@ -229,7 +229,7 @@ impl CsvDecoder {
 
 impl DecodeInto for CsvDecoder {
     /// Decodes the record at the beginning of `record`; what stands behind its end is not looked at.
-    fn decode(&self, record: &[u8], row: &mut RowMut<'_>) -> Result<()> {
+    fn decode(&self, record: &[u8], row: &mut RowMut<'_, '_>) -> Result<()> {
         let row = &mut Target { row, nulls: Vec::new() };
         let mut at = 0;
         let last = self.fields.len() - 1;

@@ -166,7 +166,7 @@ impl ExampleDecoder {
     }
 
     #[inline]
-    fn decode_with(&self, record: &[u8], found: &mut [Found], row: &mut RowMut<'_>) -> Result<()> {
+    fn decode_with(&self, record: &[u8], found: &mut [Found], row: &mut RowMut<'_, '_>) -> Result<()> {
         self.find(record, found)?;
         for (target, found) in self.targets.iter().zip(&*found) {
             target.decode(found.scope(record), record.len(), row)?;
@@ -181,7 +181,7 @@ impl ExampleDecoder {
 }
 
 impl DecodeInto for ExampleDecoder {
-    fn decode(&self, record: &[u8], row: &mut RowMut<'_>) -> Result<()> {
+    fn decode(&self, record: &[u8], row: &mut RowMut<'_, '_>) -> Result<()> {
         if record.len() > MESSAGE_BYTES_MAX {
             return Err(Error::malformed(format!(
                 "expected an example of at most {MESSAGE_BYTES_MAX} bytes, found {}",
@@ -226,7 +226,7 @@ impl Target {
 
     /// Writes what lies in `scope` to `row`; `None` is a feature that is not there.
     #[inline]
-    fn decode(&self, scope: Option<Scope<'_>>, record_len: usize, row: &mut RowMut<'_>) -> Result<()> {
+    fn decode(&self, scope: Option<Scope<'_>>, record_len: usize, row: &mut RowMut<'_, '_>) -> Result<()> {
         if !row.wants(self.column) && !(self.has_lengths && row.wants(self.column + 1)) {
             return Ok(());
         }
@@ -270,7 +270,7 @@ impl Target {
 
     /// Writes a row of `count` values; `false`, and nothing, if there is none.
     #[inline]
-    fn write_fixed(&self, value: &Value<'_>, count: usize, row: &mut RowMut<'_>) -> Result<bool> {
+    fn write_fixed(&self, value: &Value<'_>, count: usize, row: &mut RowMut<'_, '_>) -> Result<bool> {
         let mut written = 0;
         match self.dtype {
             FeatureType::F32 => {
@@ -314,7 +314,7 @@ impl Target {
         if written == 0 { Ok(false) } else { Err(self.wrong_count(value, count)) }
     }
 
-    fn fill(&self, missing: &Fill, count: usize, record_len: usize, row: &mut RowMut<'_>) -> Result<()> {
+    fn fill(&self, missing: &Fill, count: usize, record_len: usize, row: &mut RowMut<'_, '_>) -> Result<()> {
         match missing {
             Fill::Refuse => {
                 let message =
@@ -331,7 +331,7 @@ impl Target {
     }
 
     /// Appends every value to its wanted columns, and returns their number; 0 of numbers that are not wanted.
-    fn append(&self, value: &Value<'_>, row: &mut RowMut<'_>) -> Result<usize> {
+    fn append(&self, value: &Value<'_>, row: &mut RowMut<'_, '_>) -> Result<usize> {
         let mut count = 0;
         match self.dtype {
             FeatureType::F32 if row.wants(self.column) => {
@@ -369,13 +369,13 @@ impl Target {
         Ok(count)
     }
 
-    fn append_length(&self, length: usize, row: &mut RowMut<'_>) {
+    fn append_length(&self, length: usize, row: &mut RowMut<'_, '_>) {
         if row.wants(self.column + 1) {
             row.items(self.column + 1).extend_from_slice(&(length as i64).to_ne_bytes());
         }
     }
 
-    fn append_steps(&self, scope: Scope<'_>, row: &mut RowMut<'_>) -> Result<()> {
+    fn append_steps(&self, scope: Scope<'_>, row: &mut RowMut<'_, '_>) -> Result<()> {
         let mut num_steps = 0;
         scope.each_step(|value| {
             self.check_type(&value)?;
@@ -440,7 +440,7 @@ impl RawDecoder {
 }
 
 impl DecodeInto for RawDecoder {
-    fn decode(&self, record: &[u8], row: &mut RowMut<'_>) -> Result<()> {
+    fn decode(&self, record: &[u8], row: &mut RowMut<'_, '_>) -> Result<()> {
         if row.wants(0) {
             row.items(0).extend_from_slice(record);
         }
