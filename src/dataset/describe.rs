@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use super::Dataset;
+use super::records;
+use super::shard::Opened;
 use crate::error::Result;
 use crate::format::Values;
 use crate::map::Region;
@@ -48,6 +50,17 @@ impl Dataset {
         Ok(infos)
     }
 
+    /// Writes an index file for each shard whose format has one.
+    pub(super) fn write_index(&self) -> Result<Vec<PathBuf>> {
+        let mut written = Vec::new();
+        for shard in self.tables.iter().flat_map(|table| table.shards.iter()) {
+            if let Some(path) = shard.path() {
+                written.extend(records::write_index(path, shard.opened()?)?);
+            }
+        }
+        Ok(written)
+    }
+
     /// The files of the dataset.
     pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
         self.tables.iter().flat_map(|table| table.shards.iter()).filter_map(|shard| shard.path())
@@ -56,7 +69,7 @@ impl Dataset {
     /// The mapped regions of every shard opened so far.
     pub(crate) fn regions(&self) -> Vec<&Region> {
         let shards = self.tables.iter().flat_map(|table| table.shards.iter());
-        shards.filter_map(|shard| shard.if_opened()?.region.as_ref()).collect()
+        shards.filter_map(|shard| shard.if_opened()).flat_map(Opened::regions).collect()
     }
 
     /// Tells the system whether rows will be read one after another, or here and there.
@@ -67,9 +80,7 @@ impl Dataset {
     /// Errs if a file that rows were read from changed while it was mapped.
     pub(crate) fn check(&self) -> Result<()> {
         for shard in self.tables.iter().flat_map(|table| table.shards.iter()) {
-            if let Some(region) = shard.if_opened().and_then(|opened| opened.region.as_ref()) {
-                region.check()?;
-            }
+            shard.if_opened().into_iter().flat_map(Opened::regions).try_for_each(Region::check)?;
         }
         Ok(())
     }

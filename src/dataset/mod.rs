@@ -19,8 +19,11 @@ mod manifest;
 mod memory;
 mod open;
 mod options;
+mod records;
 mod rows;
+mod scan;
 mod shard;
+mod sidecar;
 mod table;
 
 use std::fmt;
@@ -40,6 +43,7 @@ pub(crate) use manifest::{BatchEntry, MANIFEST, Manifest, ShardEntry};
 pub use open::Source;
 pub use options::OpenOptions;
 use rows::Rows;
+pub use scan::ScanProgress;
 pub(crate) use table::{Readable, Table};
 
 /// Rows to train on.

@@ -1,8 +1,11 @@
 //! How files are opened.
 #![forbid(unsafe_code)]
 
+use std::path::PathBuf;
+
+use super::scan::{Listener, ScanProgress};
 use crate::error::Result;
-use crate::format::FixedSpec;
+use crate::format::{Checksums, CsvOptions, ExampleSpec, FileFormat, FixedSpec, TokenSpec};
 use crate::map::{Guard, Immutable, MapOptions, Preload};
 
 use super::{Dataset, Source};
@@ -21,8 +24,17 @@ use super::{Dataset, Source};
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct OpenOptions {
+    pub(super) format: Option<FileFormat>,
     pub(super) fixed: Option<FixedSpec>,
-    pub(super) column_name: String,
+    pub(super) tokens: Option<TokenSpec>,
+    pub(super) windows: Option<(u64, u64)>,
+    pub(super) csv: Option<CsvOptions>,
+    pub(super) examples: Option<ExampleSpec>,
+    pub(super) raw_records: bool,
+    pub(super) checksums: Checksums,
+    pub(super) use_index: bool,
+    pub(super) listener: Listener,
+    pub(super) column_name: Option<String>,
     pub(super) map: MapOptions,
     pub(super) preload: Preload,
     pub(super) decode_budget_bytes: u64,
@@ -31,8 +43,17 @@ pub struct OpenOptions {
 impl Default for OpenOptions {
     fn default() -> Self {
         OpenOptions {
+            format: None,
             fixed: None,
-            column_name: "data".to_owned(),
+            tokens: None,
+            windows: None,
+            csv: None,
+            examples: None,
+            raw_records: false,
+            checksums: Checksums::default(),
+            use_index: true,
+            listener: Listener::default(),
+            column_name: None,
             map: MapOptions::default(),
             preload: Preload::No,
             decode_budget_bytes: 1 << 30,
@@ -48,9 +69,65 @@ impl OpenOptions {
         self
     }
 
-    /// The name of the column of files that hold one unnamed array (idx, npy). Default: `data`.
+    /// The files are of this format, whatever they look like; compressed ones once they are inflated.
+    pub fn format(mut self, format: FileFormat) -> Self {
+        self.format = Some(format);
+        self
+    }
+
+    /// The files are runs of tokens, cut into windows as `spec` says. Such files carry no mark either.
+    pub fn tokens(mut self, spec: TokenSpec) -> Self {
+        self.tokens = Some(spec);
+        self
+    }
+
+    /// Indexed token files (Megatron-LM) are cut into windows of `seq_len` tokens, one every `stride` tokens, without regard
+    /// to where a document ends. Default: a row is a document.
+    pub fn windows(mut self, seq_len: u64, stride: u64) -> Self {
+        self.windows = Some((seq_len, stride));
+        self
+    }
+
+    /// How CSV files are read. Files that no content or name says to be of another format are CSV then.
+    pub fn csv(mut self, options: CsvOptions) -> Self {
+        self.csv = Some(options);
+        self
+    }
+
+    /// The features of the examples in TFRecord files. Default: those of the first records.
+    pub fn examples(mut self, spec: ExampleSpec) -> Self {
+        self.examples = Some(spec);
+        self
+    }
+
+    /// The payloads of TFRecord files as they are: one column of bytes, `record`.
+    pub fn raw_records(mut self) -> Self {
+        self.raw_records = true;
+        self
+    }
+
+    /// When the checksums of TFRecord files are looked at. Default: the first time a record is read.
+    pub fn checksums(mut self, when: Checksums) -> Self {
+        self.checksums = when;
+        self
+    }
+
+    /// Whether an index file beside a CSV, TFRecord or text file is used. Default: yes, if it belongs to the file as it is.
+    pub fn use_index(mut self, used: bool) -> Self {
+        self.use_index = used;
+        self
+    }
+
+    /// Tells `listen` how far it is when a file without an index has to be scanned; from whichever thread.
+    pub fn on_scan(mut self, listen: impl Fn(ScanProgress<'_>) + Send + Sync + 'static) -> Self {
+        self.listener = Listener::new(listen);
+        self
+    }
+
+    /// The name of the column of files that hold one unnamed column. Default: `data`, or what the format calls it
+    /// (`tokens`, `text`, `record`).
     pub fn column_name(mut self, name: impl Into<String>) -> Self {
-        self.column_name = name.into();
+        self.column_name = Some(name.into());
         self
     }
 
@@ -80,6 +157,16 @@ impl OpenOptions {
     pub fn decode_budget_bytes(mut self, bytes: u64) -> Self {
         self.decode_budget_bytes = bytes;
         self
+    }
+
+    /// Writes an index file beside each CSV, TFRecord and text file of `source`, so that opening it again needs no scan;
+    /// files of other formats need none. Returns the index files.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open); [`ErrorKind::Io`](crate::ErrorKind::Io) if a file cannot be written.
+    pub fn write_index(&self, source: impl Source) -> Result<Vec<PathBuf>> {
+        self.clone().use_index(false).open(source)?.write_index()
     }
 
     /// Opens `source`: see [`Dataset::open`].

@@ -9,6 +9,7 @@ use arrow::datatypes::SchemaRef;
 
 use super::open::open_file;
 use super::options::OpenOptions;
+use super::records::Known;
 use crate::error::{Error, Result};
 use crate::format::Piece;
 use crate::map::{Advice, Region};
@@ -28,9 +29,25 @@ pub(crate) struct Shard {
 /// A shard's file mapped, its metadata read.
 pub(crate) struct Opened {
     pub(crate) region: Option<Region>,
+    /// A file beside it that says where rows lie.
+    pub(crate) index: Option<Region>,
     pub(crate) schema: SchemaRef,
     /// The columns of each chunk.
     pub(crate) chunks: Vec<Vec<Piece>>,
+    /// A hash of what its index file depends on, if the format has one.
+    pub(crate) dependence: Option<u64>,
+}
+
+impl Opened {
+    /// A shard that lies in no more than one file.
+    pub(crate) fn new(region: Option<Region>, schema: SchemaRef, chunks: Vec<Vec<Piece>>) -> Self {
+        Opened { region, index: None, schema, chunks, dependence: None }
+    }
+
+    /// The regions that rows are read from.
+    pub(crate) fn regions(&self) -> impl Iterator<Item = &Region> {
+        self.region.iter().chain(&self.index)
+    }
 }
 
 /// What a manifest said of a shard that is not open yet.
@@ -102,7 +119,7 @@ impl Shard {
         let (Some(expected), Some(path)) = (&*opening, &self.path) else {
             unreachable!("a shard is open or knows how to be");
         };
-        let opened = open_file(path, &expected.options)?;
+        let opened = open_file(path, &expected.options, &mut Known::default())?;
         if opened.schema.fields() != expected.schema.fields() {
             return Err(
                 Error::mismatch("the shard's columns are not those dataset.json promises").at_path(path)
@@ -122,7 +139,7 @@ impl Shard {
     /// Tells the system whether rows will be read one after another. A file is mapped for reading here and there.
     pub(crate) fn advise(&self, sequential: bool) {
         self.sequential.store(sequential, Ordering::Relaxed);
-        if let Some(region) = self.if_opened().and_then(|opened| opened.region.as_ref()) {
+        for region in self.if_opened().into_iter().flat_map(Opened::regions) {
             let advice = if sequential { Advice::Sequential } else { Advice::Random };
             // Advice: a system that does not take it reads more or less than it might.
             let _ = region.advise(0..region.len_bytes(), advice);

@@ -5,13 +5,18 @@
 //!     FF FF FF FF                                  Arrow IPC stream
 //!     93 N  U  M  P  Y                             NPY
 //!     1F 8B                                        gzip
+//!     28 B5 2F FD                                  Zstandard
+//!     P  K  03 04                                  zip: NPZ
+//!     M  M  I  D  I  D  X  00 00                   index of Megatron-LM's tokens
+//!     length: u64, its masked CRC-32C: u32         TFRecord
+//!     "ustar" at byte 257, or a right checksum     tar
 //!     00 00  T  D                                  IDX (T one of its element types, D above 0)
 //!     L  L  L 00  R 00 00 00                       Arrow IPC stream of before version 0.15 (2019),
 //!                                                  little-endian L: a message's length, R: its root
 //! ```
 //!
-//! The patterns exclude one another, so their order does not matter. Fixed-length files have neither a
-//! magic nor a name of their own and are never detected.
+//! The patterns exclude one another, so their order does not matter. Fixed-length and token files have neither a
+//! magic nor a name of their own and are never detected; CSV and text are by their names alone.
 //!
 //! Sources: [Arrow columnar format], section "Serialization and Interprocess Communication (IPC)";
 //! RFC 1952 (gzip); [`idx`] and [`npy`] name theirs.
@@ -19,10 +24,10 @@
 //! [Arrow columnar format]: https://arrow.apache.org/docs/format/Columnar.html
 #![forbid(unsafe_code)]
 
-use super::{idx, npy};
+use super::{idx, megatron, npy, tar, tfrecord};
 
 /// How many bytes of a file [`detect`] looks at.
-pub const HEAD_BYTES: usize = 16;
+pub const HEAD_BYTES: usize = 512;
 
 /// A format a file can be in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,8 +41,22 @@ pub enum FileFormat {
     Idx,
     /// One array, as NumPy saves it.
     Npy,
+    /// Arrays, each as NumPy saves it, in a zip archive.
+    Npz,
+    /// Records of delimited fields.
+    Csv,
+    /// Records with lengths and checksums, as TensorFlow writes them.
+    TfRecord,
+    /// Files one after another: samples of WebDataset.
+    Tar,
+    /// Lines.
+    Text,
+    /// Where the documents of a file of tokens lie, as Megatron-LM writes it.
+    MegatronIndex,
     /// Any other format, compressed: inflate it, take `.gz` off the name, and look again.
     Gzip,
+    /// As `Gzip`, compressed by Zstandard.
+    Zstd,
 }
 
 /// The format of a file that is called `name` and begins with `head`, its first [`HEAD_BYTES`] bytes (or
@@ -53,6 +72,11 @@ fn by_content(head: &[u8]) -> Option<FileFormat> {
         [b'A', b'R', b'R', b'O', b'W', b'1', 0, 0, ..] => FileFormat::ArrowFile,
         [0xFF, 0xFF, 0xFF, 0xFF, ..] => FileFormat::ArrowStream,
         [0x1F, 0x8B, ..] => FileFormat::Gzip,
+        [0x28, 0xB5, 0x2F, 0xFD, ..] => FileFormat::Zstd,
+        [b'P', b'K', 3, 4, ..] => FileFormat::Npz,
+        _ if megatron::looks_like(head) => FileFormat::MegatronIndex,
+        _ if tfrecord::looks_like(head) => FileFormat::TfRecord,
+        _ if tar::looks_like(head) => FileFormat::Tar,
         _ if head.starts_with(npy::MAGIC) => FileFormat::Npy,
         _ if idx::is_idx(head) => FileFormat::Idx,
         _ if is_legacy_stream(head) => FileFormat::ArrowStream,
@@ -72,7 +96,13 @@ fn is_legacy_stream(head: &[u8]) -> bool {
 fn by_name(name: &str) -> Option<FileFormat> {
     let names_idx = |stem: &str| stem.ends_with("-ubyte") && (stem.contains("-idx") || stem.contains(".idx"));
     Some(match name.rsplit_once('.') {
-        Some((_, "gz" | "gzip")) => FileFormat::Gzip,
+        Some((_, "gz" | "gzip" | "tgz")) => FileFormat::Gzip,
+        Some((_, "zst" | "zstd")) => FileFormat::Zstd,
+        Some((_, "npz")) => FileFormat::Npz,
+        Some((_, "csv" | "tsv")) => FileFormat::Csv,
+        Some((_, "tfrecord" | "tfrecords" | "tfrec")) => FileFormat::TfRecord,
+        Some((_, "tar")) => FileFormat::Tar,
+        Some((_, "txt" | "text" | "jsonl" | "ndjson")) => FileFormat::Text,
         Some((_, "arrow" | "arrow_file" | "feather")) => FileFormat::ArrowFile,
         Some((_, "arrows" | "stream")) => FileFormat::ArrowStream,
         Some((_, "npy")) => FileFormat::Npy,

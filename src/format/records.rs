@@ -109,6 +109,11 @@ impl Records {
         Ok(Records { region, starts, framing, decoder, num_columns })
     }
 
+    /// Where the starts lie.
+    pub(crate) fn starts(&self) -> &Span {
+        &self.starts
+    }
+
     pub(crate) fn num_rows(&self) -> u64 {
         self.starts.len() / START_BYTES - 1
     }

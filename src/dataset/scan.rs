@@ -1,0 +1,177 @@
+//! Going through a whole file once, in parallel: how the records of CSV, TFRecord and text files are found.
+//!
+//! Bytes are copied out of the map block by block into each thread's own buffer, and what comes of the blocks is handed
+//! back in the order of the file.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::ops::Range;
+use std::panic::resume_unwind;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+
+use crate::error::Result;
+use crate::map::{Advice, Region};
+
+/// Bytes a thread looks at in one go.
+const BLOCK_BYTES: u64 = 4 << 20;
+
+/// How far the scan of a file is.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct ScanProgress<'a> {
+    /// The file.
+    pub path: Option<&'a Path>,
+    /// Bytes looked at.
+    pub bytes_done: u64,
+    /// Bytes of the file.
+    pub bytes: u64,
+}
+
+/// Who is told how far a scan is, from whichever thread.
+#[derive(Clone, Default)]
+pub(crate) struct Listener(Option<Arc<Listening>>);
+
+type Listening = dyn Fn(ScanProgress<'_>) + Send + Sync;
+
+impl Listener {
+    pub(crate) fn new(listen: impl Fn(ScanProgress<'_>) + Send + Sync + 'static) -> Self {
+        Listener(Some(Arc::new(listen)))
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Listener" } else { "nobody" })
+    }
+}
+
+/// A scan of one file.
+pub(super) struct Scan<'a> {
+    region: &'a Region,
+    listener: &'a Listener,
+    /// Bytes of the file, each as often as it is looked at.
+    bytes: u64,
+    bytes_done: AtomicU64,
+}
+
+impl<'a> Scan<'a> {
+    /// A scan that looks at the file `passes` times.
+    pub(super) fn new(region: &'a Region, listener: &'a Listener, passes: u64) -> Self {
+        // Advice: a system that does not take it reads ahead less than it might.
+        let _ = region.advise(0..region.len_bytes(), Advice::Sequential);
+        Scan {
+            region,
+            listener,
+            bytes: region.len_bytes().saturating_mul(passes),
+            bytes_done: AtomicU64::new(0),
+        }
+    }
+
+    /// What `look` makes of each block of `range`, given its first byte and its bytes; in the order of the file.
+    pub(super) fn blocks<T: Send>(
+        &self,
+        range: Range<u64>,
+        look: impl Fn(usize, u64, &[u8]) -> T + Sync,
+    ) -> Result<Vec<T>> {
+        let num_blocks = (range.end - range.start).div_ceil(BLOCK_BYTES) as usize;
+        let made = self.in_parallel(num_blocks, |number, buffer| {
+            let start = range.start + number as u64 * BLOCK_BYTES;
+            let len = BLOCK_BYTES.min(range.end - start) as usize;
+            let block = match self.region.lent_bytes() {
+                Some(bytes) => &bytes[start as usize..start as usize + len],
+                None => {
+                    buffer.resize(len, 0);
+                    self.region.copy_out(start, buffer)?;
+                    &*buffer
+                }
+            };
+            let made = look(number, start, block);
+            self.done(len as u64);
+            Ok(made)
+        })?;
+        // What was made of zeros of a file cut short is not believed.
+        self.region.check()?;
+        Ok(made)
+    }
+
+    /// What `make` gives for each number below `count`, by as many threads as there are cores. The first error, by
+    /// number, is the error.
+    pub(super) fn in_parallel<T: Send>(
+        &self,
+        count: usize,
+        make: impl Fn(usize, &mut Vec<u8>) -> Result<T> + Sync,
+    ) -> Result<Vec<T>> {
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(count).max(1);
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let (mut made, mut buffer) = (Vec::new(), Vec::new());
+            loop {
+                // Relaxed: the number alone is shared.
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= count {
+                    return made;
+                }
+                made.push((number, make(number, &mut buffer)));
+            }
+        };
+        let mut made = thread::scope(|scope| {
+            let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            let mut made = work();
+            for other in others {
+                made.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            }
+            made
+        });
+        made.sort_unstable_by_key(|&(number, _)| number);
+        made.into_iter().map(|(_, made)| made).collect()
+    }
+
+    /// Says that `bytes` more were looked at.
+    pub(super) fn done(&self, bytes: u64) {
+        if let Some(listener) = &self.listener.0 {
+            // Relaxed: a figure for people.
+            let done = self.bytes_done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+            listener(ScanProgress { path: self.region.path(), bytes_done: done, bytes: self.bytes });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    #[test]
+    fn blocks_come_in_the_order_of_the_file_and_cover_it() {
+        let bytes: Vec<u8> = (0..3 * BLOCK_BYTES + 5).map(|i| (i % 251) as u8).collect();
+        let region = Region::from_vec(bytes.clone());
+        let seen = Arc::new(AtomicU64::new(0));
+        let listener = {
+            let seen = seen.clone();
+            Listener::new(move |progress| drop(seen.fetch_max(progress.bytes_done, Ordering::Relaxed)))
+        };
+        let scan = Scan::new(&region, &listener, 1);
+        let blocks = scan.blocks(2..bytes.len() as u64, |number, base, block| (number, base, block.to_vec()));
+        let mut end = 2;
+        for (expected, (number, base, block)) in blocks.unwrap().into_iter().enumerate() {
+            assert_eq!((number, base), (expected, end));
+            assert_eq!(block, bytes[end as usize..][..block.len()]);
+            end += block.len() as u64;
+        }
+        assert_eq!((end, seen.load(Ordering::Relaxed)), (bytes.len() as u64, bytes.len() as u64 - 2));
+    }
+
+    #[test]
+    fn the_first_error_by_number_is_the_error() {
+        let (region, listener) = (Region::from_vec(Vec::new()), Listener::default());
+        let scan = Scan::new(&region, &listener, 1);
+        let failed = scan.in_parallel(100, |number, _| match number {
+            0..40 => Ok(number),
+            _ => Err(Error::malformed(number.to_string())),
+        });
+        assert_eq!(failed.unwrap_err().message(), "40");
+    }
+}
