@@ -17,9 +17,11 @@
 mod detect;
 pub(crate) mod extents;
 pub mod fixed;
+pub(crate) mod hf;
 pub mod idx;
 pub(crate) mod ipc;
 pub(crate) mod megatron;
+mod named;
 pub mod npy;
 mod piece;
 #[cfg(test)]
