@@ -20,6 +20,7 @@ pub mod fixed;
 pub(crate) mod hf;
 pub mod idx;
 pub(crate) mod ipc;
+pub(crate) mod mds;
 pub(crate) mod megatron;
 mod named;
 pub mod npy;
