@@ -20,9 +20,12 @@ mod detect;
 pub mod example;
 pub(crate) mod extents;
 pub mod fixed;
+pub(crate) mod hf;
 pub mod idx;
 pub(crate) mod ipc;
+pub(crate) mod mds;
 pub(crate) mod megatron;
+mod named;
 pub mod npy;
 mod piece;
 #[cfg(test)]
