@@ -1,6 +1,7 @@
 //! What `inspect` tells of a dataset, and the regions its rows are read from.
 #![forbid(unsafe_code)]
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::Dataset;
@@ -88,13 +89,19 @@ impl Dataset {
     /// Bytes that `columns`, given as (table, column in it), take where they must be decoded, in shards opened so far; with the budget.
     pub(crate) fn decoded_bytes(&self, columns: &[(usize, usize)]) -> (u64, u64) {
         let mut bytes = 0u64;
+        let mut inflated = HashSet::new();
         for &(table, column) in columns {
-            for chunk in self.tables[table].chunks.iter() {
-                if chunk.shard.if_opened().is_some()
-                    && let Ok(piece) = chunk.piece(column)
-                    && let Values::Encoded { decoded_bytes, .. } = piece.values
-                {
-                    bytes = bytes.saturating_add(decoded_bytes);
+            for (number, chunk) in self.tables[table].chunks.iter().enumerate() {
+                if chunk.shard.if_opened().is_none() {
+                    continue;
+                }
+                match chunk.piece(column).map(|piece| &piece.values) {
+                    Ok(Values::Encoded { decoded_bytes, .. }) => bytes = bytes.saturating_add(*decoded_bytes),
+                    // Inflated once for all columns.
+                    Ok(Values::Inflated { file, .. }) if inflated.insert((table, number)) => {
+                        bytes = bytes.saturating_add(file.len_bytes);
+                    }
+                    _ => {}
                 }
             }
         }

@@ -13,8 +13,11 @@
 #![forbid(unsafe_code)]
 
 mod combine;
+mod containers;
 mod decoded;
 mod describe;
+mod folders;
+mod inflate;
 mod manifest;
 mod memory;
 mod open;

@@ -1,18 +1,18 @@
 //! From paths to shards: what a folder, a file, a glob or a list of them opens as.
 #![forbid(unsafe_code)]
 
-use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
-use flate2::bufread::MultiGzDecoder;
+use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 
 use super::Dataset;
+use super::containers;
 use super::decoded::DecodedChunks;
-use super::manifest::{MANIFEST, Manifest};
+use super::folders;
+use super::inflate::{FileSource, compression, inflate};
 use super::options::OpenOptions;
+use super::records::{self, Known};
 use super::shard::{Opened, Shard};
 use super::table::{Chunk, Table};
 use crate::error::{Error, ErrorKind, Result};
@@ -20,7 +20,7 @@ use crate::format::{
     FileFormat, HEAD_BYTES, Piece, detect, fixed::FixedSpec, idx, ipc, npy, tensor::TensorFile,
 };
 use crate::layout::tensor_field;
-use crate::map::{Advice, Preload, Region};
+use crate::map::{Advice, Region};
 
 /// What [`Dataset::open`] takes: a path, a glob pattern, or a list of them.
 pub trait Source {
@@ -72,7 +72,7 @@ pub(super) fn open(paths: &[PathBuf], options: &OpenOptions) -> Result<Dataset> 
     let mut datasets = Vec::new();
     for path in paths {
         if path.is_dir() {
-            datasets.push(open_folder(path, options)?);
+            datasets.push(folders::open(path, options)?);
         } else {
             datasets.push(open_files(&expand(path)?, options)?);
         }
@@ -85,6 +85,9 @@ pub(super) fn open(paths: &[PathBuf], options: &OpenOptions) -> Result<Dataset> 
 /// The files a path names: itself, or what it matches as a glob pattern, in bytewise order.
 fn expand(path: &Path) -> Result<Vec<PathBuf>> {
     let pattern = path.to_string_lossy();
+    if let Some(index) = containers::index_of(path) {
+        return Ok(vec![index]);
+    }
     if path.exists() || !pattern.contains(['*', '?', '[']) {
         return Ok(vec![path.to_owned()]);
     }
@@ -103,72 +106,50 @@ fn expand(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Files of equal columns, all opened now.
-fn open_files(files: &[PathBuf], options: &OpenOptions) -> Result<Dataset> {
+/// Files of equal columns, all opened now. Columns are matched by name.
+pub(super) fn open_files(files: &[PathBuf], options: &OpenOptions) -> Result<Dataset> {
+    let mut known = Known::default();
     let mut schema: Option<SchemaRef> = None;
     let mut shards = Vec::new();
     let mut chunks = Vec::new();
     for path in files {
-        let opened = open_file(path, options)?;
-        match &schema {
-            None => schema = Some(opened.schema.clone()),
-            Some(schema) if schema.fields() == opened.schema.fields() => {}
-            Some(schema) => {
-                return Err(Error::mismatch(format!(
-                    "expected the columns of {}, {}, found {}",
-                    files[0].display(),
-                    in_words(schema),
-                    in_words(&opened.schema)
-                ))
-                .at_path(path));
-            }
-        }
+        let opened = open_file(path, options, &mut known)?;
+        let schema = schema.get_or_insert_with(|| opened.schema.clone());
+        let columns = columns_in(schema, &opened.schema).ok_or_else(|| {
+            Error::mismatch(format!(
+                "expected the columns of {}, {}, found {}",
+                files[0].display(),
+                in_words(schema),
+                in_words(&opened.schema)
+            ))
+            .at_path(path)
+        })?;
         let rows: Vec<_> =
             opened.chunks.iter().map(|columns| columns.first().map_or(0, |piece| piece.num_rows)).collect();
         let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        push_shard(Shard::open_now(name, Some(path), opened), rows, &mut shards, &mut chunks);
+        let shard = Arc::new(Shard::open_now(name, Some(path), opened));
+        chunks.extend(Chunk::of_shard(&shard, rows, columns));
+        shards.push(shard);
     }
     let schema = schema.expect("at least one file was opened");
-    let table = Table::new(shards, chunks, DecodedChunks::new(options.decode_budget_bytes))?;
+    let budget_bytes = options.decode_budget_bytes.saturating_sub(known.inflated_bytes);
+    let table = Table::new(shards, chunks, DecodedChunks::new(budget_bytes))?;
     Dataset::of_table(schema, table)
 }
 
-/// A folder with a manifest: no shard is opened until a row of it is asked for.
-fn open_folder(folder: &Path, options: &OpenOptions) -> Result<Dataset> {
-    let manifest = Manifest::read(&folder.join(MANIFEST))?;
-    let schema = Arc::new(manifest.schema.clone());
-    let mut shards = Vec::new();
-    let mut chunks = Vec::new();
-    for shard in &manifest.shards {
-        let path = folder.join(&shard.file);
-        let found =
-            fs::metadata(&path).map_err(|e| Error::io(&path, "find a shard of the dataset", e))?.len();
-        if found != shard.bytes {
-            return Err(Error::mismatch(format!(
-                "expected {} bytes as dataset.json says, found {found}: convert the dataset anew",
-                shard.bytes
-            ))
-            .at_path(&path));
-        }
-        let rows: Vec<_> = shard.batches.iter().map(|batch| batch.rows).collect();
-        let later =
-            Shard::open_later(shard.file.clone(), path, options.clone(), schema.clone(), rows.clone());
-        push_shard(later, rows, &mut shards, &mut chunks);
+/// Where the columns of `schema` stand in `other`: `Some(None)` where they stand alike, `None` where they are others.
+fn columns_in(schema: &Schema, other: &Schema) -> Option<Option<Arc<[usize]>>> {
+    if schema.fields() == other.fields() {
+        return Some(None);
     }
-    let table = Table::new(shards, chunks, DecodedChunks::new(options.decode_budget_bytes))?;
-    let dataset = Dataset::of_table(schema, table)?;
-    if options.preload == Preload::No { Ok(dataset) } else { dataset.open_shards().map(|()| dataset) }
-}
-
-fn push_shard(shard: Shard, chunk_rows: Vec<u64>, shards: &mut Vec<Arc<Shard>>, chunks: &mut Vec<Chunk>) {
-    let shard = Arc::new(shard);
-    chunks.extend(chunk_rows.into_iter().enumerate().map(|(index, num_rows)| Chunk {
-        shard: shard.clone(),
-        index,
-        columns: None,
-        num_rows,
-    }));
-    shards.push(shard);
+    if schema.fields().len() != other.fields().len() {
+        return None;
+    }
+    let place = |field: &FieldRef| other.fields().iter().position(|theirs| theirs == field);
+    let places = schema.fields().iter().map(place).collect::<Option<Vec<_>>>()?;
+    // No column stands for two.
+    let distinct = (0..places.len()).all(|column| places.contains(&column));
+    distinct.then(|| Some(places.into()))
 }
 
 fn in_words(schema: &Schema) -> String {
@@ -177,61 +158,95 @@ fn in_words(schema: &Schema) -> String {
     format!("({})", columns.join(", "))
 }
 
-/// Maps one file and reads its metadata.
-pub(super) fn open_file(path: &Path, options: &OpenOptions) -> Result<Opened> {
+/// Maps one file and reads its metadata; `known` is what the files before it said.
+pub(super) fn open_file(path: &Path, options: &OpenOptions, known: &mut Known) -> Result<Opened> {
     let region = Region::map(path, &options.map)?;
     // Nothing is read that nobody asked for, metadata included; who reads in order says so (`Dataset::advise`).
     let _ = region.advise(0..region.len_bytes(), Advice::Random);
-    let opened = read_metadata(region, path, options).map_err(|error| error.at_path(path))?;
-    // What was read is only good if the file was whole while it was read.
-    if let Some(region) = &opened.region {
-        region.check()?;
-    }
+    let opened = read_metadata(region, path, options, known).map_err(|error| error.at_path(path))?;
+    // What was read is only good if the files were whole while they were read.
+    opened.regions().try_for_each(Region::check)?;
     Ok(opened)
 }
 
-fn read_metadata(region: Region, path: &Path, options: &OpenOptions) -> Result<Opened> {
+fn read_metadata(region: Region, path: &Path, options: &OpenOptions, known: &mut Known) -> Result<Opened> {
     if let Some(spec) = &options.fixed {
-        let region = region.preload(options.preload)?;
-        return fixed(region, spec);
+        return fixed(region.preload(options.preload)?, spec);
     }
     let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    let head = region.read(0..region.len_bytes().min(HEAD_BYTES as u64))?;
+    let mut name = name.to_ascii_lowercase();
+    let head = head_of(&region)?;
     let mut format = detect(&head, &name);
-    let mut region = region;
-    if format == Some(FileFormat::Gzip) {
-        region = inflate(&region)?;
-        let head = region.read(0..region.len_bytes().min(HEAD_BYTES as u64))?;
-        format = detect(&head, name.trim_end_matches(".gz"));
+    let mut source = FileSource::plain(region);
+    if let Some(compression) = compression(format, &head) {
+        let budget = options.decode_budget_bytes;
+        source =
+            FileSource::inflated(source.region, budget, known, move |region| inflate(region, compression))?;
+        for suffix in [".gz", ".gzip", ".zst", ".zstd"] {
+            name.truncate(name.strip_suffix(suffix).map_or(name.len(), str::len));
+        }
+        format = detect(&head_of(&source.region)?, &name.replace(".tgz", ".tar"));
+    } else {
+        source.region = source.region.preload(options.preload)?;
     }
-    let region = region.preload(options.preload)?;
+    if let Some(spec) = &options.tokens {
+        return containers::tokens(&source, spec, options);
+    }
+    let by_options = options.csv.is_some().then_some(FileFormat::Csv);
+    let format =
+        options.format.or(format.filter(|_| by_options.is_none() || !by_name_alone(format))).or(by_options);
+    if format != Some(FileFormat::MegatronIndex) {
+        containers::refuse_windows(options)?;
+    }
+    let column = options.column_name.as_deref().unwrap_or("data");
     match format {
         Some(FileFormat::ArrowFile | FileFormat::ArrowStream) => {
-            let table = ipc::open(&region)?;
-            Ok(Opened { region: Some(region), schema: table.schema, chunks: table.chunks })
+            let region = source.kept()?;
+            let table = ipc::open(region)?;
+            Ok(Opened::new(Some(region.clone()), table.schema, table.chunks))
         }
         Some(FileFormat::Idx) => {
+            let region = source.kept()?;
             let header = region.read(0..region.len_bytes().min(idx::HEADER_BYTES_MAX as u64))?;
-            tensor(&idx::parse(&header, region.len_bytes())?, region, &options.column_name)
+            tensor(&idx::parse(&header, region.len_bytes())?, region.clone(), column)
         }
         Some(FileFormat::Npy) => {
+            let region = source.kept()?;
             let prefix = region.read(0..region.len_bytes().min(12))?;
             let header_bytes = npy::header_len(&prefix)?.min(region.len_bytes());
             let header = region.read(0..header_bytes)?;
-            tensor(&npy::parse(&header, region.len_bytes())?, region, &options.column_name)
+            tensor(&npy::parse(&header, region.len_bytes())?, region.clone(), column)
         }
-        Some(FileFormat::Gzip) => Err(Error::unsupported("expected one layer of gzip, found two")),
+        Some(FileFormat::Csv) => records::csv(&source, options, known, name.ends_with(".tsv")),
+        Some(FileFormat::TfRecord) => records::tfrecord(&source, options, known),
+        Some(FileFormat::Text) => records::text(&source, options),
+        Some(FileFormat::Tar) => containers::tar(&source),
+        Some(FileFormat::MegatronIndex) => containers::megatron(&source, path, options),
+        Some(FileFormat::Gzip | FileFormat::Zstd) => {
+            Err(Error::unsupported("expected one layer of compression, found two"))
+        }
         _ => Err(Error::unsupported(
-            "the format of the file was not recognised: expected Arrow IPC (file or stream), idx or npy; \
-             for records of one length say how they are laid out (OpenOptions::fixed, --fixed)",
+            "the format of the file was not recognised: expected Arrow IPC (file or stream), Parquet, CSV, TFRecord, tar, \
+             text, idx, npy or npz, by content or by name. For records of one length say how they are laid out \
+             (OpenOptions::fixed, --fixed), for tokens how they are cut (OpenOptions::tokens, --tokens), for others \
+             name the format (OpenOptions::format, --format)",
         )),
     }
 }
 
-fn tensor(file: &TensorFile, region: Region, column: &str) -> Result<Opened> {
+fn head_of(region: &Region) -> Result<Vec<u8>> {
+    region.read(0..region.len_bytes().min(HEAD_BYTES as u64))
+}
+
+/// Whether nothing but its name says that a file is of `format`.
+fn by_name_alone(format: Option<FileFormat>) -> bool {
+    matches!(format, Some(FileFormat::Csv | FileFormat::Text))
+}
+
+pub(super) fn tensor(file: &TensorFile, region: Region, column: &str) -> Result<Opened> {
     let piece = Piece::of_tensor_file(file, &region)?;
     let field = tensor_field(column, file.dtype, &file.row_shape, false);
-    Ok(Opened { region: Some(region), schema: Arc::new(Schema::new(vec![field])), chunks: vec![vec![piece]] })
+    Ok(Opened::new(Some(region), Arc::new(Schema::new(vec![field])), vec![vec![piece]]))
 }
 
 fn fixed(region: Region, spec: &FixedSpec) -> Result<Opened> {
@@ -249,30 +264,5 @@ fn fixed(region: Region, spec: &FixedSpec) -> Result<Opened> {
         pieces.push(Piece::of_tensor_file(file, &region)?);
         fields.push(tensor_field(&field.name, file.dtype, &file.row_shape, false));
     }
-    Ok(Opened { region: Some(region), schema: Arc::new(Schema::new(fields)), chunks: vec![pieces] })
-}
-
-/// Inflating stops at this many bytes more than the deflate format can make of a file's size.
-/// Source: [zlib's technical notes](https://zlib.net/zlib_tech.html), a ratio of at most 1032 to 1.
-const DEFLATE_RATIO: u64 = 1032;
-
-/// The inflated bytes of a gzip file. The memory grows with what was inflated, never with what a header claims,
-/// and stops at what the array's own header, which comes first, declares.
-fn inflate(region: &Region) -> Result<Region> {
-    let compressed = region.read(0..region.len_bytes())?;
-    let mut inflated = Vec::new();
-    let mut decoder = MultiGzDecoder::new(compressed.as_slice());
-    let bad = |e: std::io::Error, at: usize| {
-        Error::malformed(format!("the gzip stream breaks off after {at} inflated bytes: {e}")).with_source(e)
-    };
-    decoder.by_ref().take(1 << 20).read_to_end(&mut inflated).map_err(|e| bad(e, inflated.len()))?;
-    let declared = match detect(&inflated, "") {
-        Some(FileFormat::Idx) => idx::declared(&inflated)?.end_bytes().unwrap_or(0),
-        Some(FileFormat::Npy) => npy::declared(&inflated)?.end_bytes().unwrap_or(0),
-        _ => compressed.len() as u64 * DEFLATE_RATIO,
-    };
-    // One byte more than declared, so that a longer file is seen to be longer.
-    let left = declared.saturating_add(1).saturating_sub(inflated.len() as u64);
-    decoder.take(left).read_to_end(&mut inflated).map_err(|e| bad(e, inflated.len()))?;
-    Ok(Region::from_vec(inflated))
+    Ok(Opened::new(Some(region), Arc::new(Schema::new(fields)), vec![pieces]))
 }

@@ -14,6 +14,7 @@ use arrow::buffer::Buffer;
 use arrow::datatypes::{Schema, SchemaRef};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::inflate::FileSource;
 use super::options::OpenOptions;
 use super::scan::Scan;
 use super::shard::Opened;
@@ -21,7 +22,9 @@ use super::sidecar;
 use crate::error::{Error, Result};
 use crate::format::csv::{BlockSummary, CsvFormat, SAMPLE_BYTES, ScanState, record_starts};
 use crate::format::example::{ExampleDecoder, ExampleSpec, RawDecoder, message_of};
-use crate::format::{Crcs, Framing, Piece, Records, Span, Values, text, tfrecord};
+use crate::format::{
+    Crcs, Framing, InflatedRecords, Piece, RecordMap, Records, Span, Values, text, tfrecord,
+};
 use crate::layout::DecodeInto;
 use crate::map::Region;
 
@@ -35,6 +38,8 @@ const PART_BYTES: u64 = 8 << 20;
 /// What the first file of a list says of those after it.
 #[derive(Default)]
 pub(super) struct Known {
+    /// Bytes of files that were inflated and are kept.
+    pub(super) inflated_bytes: u64,
     csv: Option<CsvFormat>,
     examples: Option<Examples>,
 }
@@ -48,21 +53,19 @@ struct Examples {
 
 /// A file of records before its rows are known.
 struct RecordFile<'a> {
-    region: &'a Region,
+    source: &'a FileSource,
     options: &'a OpenOptions,
     /// A hash of what the index depends on beside the file.
     dependence: u64,
 }
 
 impl RecordFile<'_> {
-    /// The file, where it may have an index: it lies in a file as it is, not inflated.
-    fn path(&self) -> Option<&Path> {
-        self.region.path().filter(|_| self.options.use_index)
-    }
-
     /// The starts of the records, from the index file or from `scan`.
     fn starts(&self, scan: impl FnOnce() -> Result<Vec<u64>>) -> Result<Span> {
-        if let Some(path) = self.path()
+        // Only a file as it is has an index, not what it was inflated to.
+        let path =
+            self.source.region.path().filter(|_| self.options.use_index && self.source.again.is_none());
+        if let Some(path) = path
             && let Some(starts) = sidecar::find(path, self.dependence, &self.options.map)?
         {
             return Ok(starts);
@@ -74,26 +77,54 @@ impl RecordFile<'_> {
     }
 
     fn opened(
-        &self,
+        self,
         starts: Span,
         framing: Framing,
         decoder: Arc<dyn DecodeInto>,
         schema: SchemaRef,
     ) -> Result<Opened> {
-        let index = starts.region().clone();
-        let num_columns = schema.fields().len();
-        let records = Arc::new(Records::new(self.region.clone(), starts, framing, decoder, num_columns)?);
-        let piece = |column| Piece {
-            num_rows: records.num_rows(),
-            validity: None,
-            values: Values::Parsed { records: records.clone(), column },
-        };
-        let pieces = (0..num_columns).map(piece).collect();
-        let mut opened = Opened::new(Some(self.region.clone()), schema, vec![pieces]);
-        opened.index = Some(index).filter(|index| !index.is_owned());
+        let mut opened = parsed(self.source, starts, 8, framing, decoder, schema)?;
         opened.dependence = Some(self.dependence);
         Ok(opened)
     }
+}
+
+/// A shard of records that are decoded a row at a time.
+pub(super) fn parsed(
+    source: &FileSource,
+    starts: Span,
+    start_bytes: u64,
+    framing: Framing,
+    decoder: Arc<dyn DecodeInto>,
+    schema: SchemaRef,
+) -> Result<Opened> {
+    let index = Some(starts.region().clone()).filter(|index| !index.is_owned());
+    let num_columns = schema.fields().len();
+    let map = Arc::new(RecordMap::new(starts, start_bytes, framing, decoder, num_columns)?);
+    let num_rows = map.num_rows();
+    let pieces = |values: &dyn Fn(usize) -> Values| {
+        (0..num_columns).map(|column| Piece { num_rows, validity: None, values: values(column) }).collect()
+    };
+    let (region, pieces) = match &source.again {
+        None => {
+            let records = Arc::new(Records::new(source.region.clone(), map));
+            let pieces = pieces(&|column| Values::Parsed { records: records.clone(), column });
+            (source.region.clone(), pieces)
+        }
+        Some(again) => {
+            let again = again.clone();
+            let compressed = again.compressed.clone();
+            let file = Arc::new(InflatedRecords {
+                map,
+                len_bytes: source.region.len_bytes(),
+                inflate: Box::new(move || again.inflate()),
+            });
+            (compressed, pieces(&|column| Values::Inflated { file: file.clone(), column }))
+        }
+    };
+    let mut opened = Opened::new(Some(region), schema, vec![pieces]);
+    opened.index = index;
+    Ok(opened)
 }
 
 /// A hash of a format and of what its records depend on.
@@ -104,7 +135,13 @@ fn dependence(format: &str, parts: &[u64]) -> u64 {
 }
 
 /// Opens a CSV file.
-pub(super) fn csv(region: &Region, options: &OpenOptions, known: &mut Known, tabs: bool) -> Result<Opened> {
+pub(super) fn csv(
+    source: &FileSource,
+    options: &OpenOptions,
+    known: &mut Known,
+    tabs: bool,
+) -> Result<Opened> {
+    let region = &source.region;
     let mut csv = options.csv.clone().unwrap_or_default();
     if tabs && options.csv.is_none() {
         csv = csv.delimiter(b'\t');
@@ -122,7 +159,7 @@ pub(super) fn csv(region: &Region, options: &OpenOptions, known: &mut Known, tab
     let dialect = *format.dialect();
     let byte = |byte: Option<u8>| byte.map_or(256, u64::from);
     let parts = [dialect.delimiter.into(), byte(dialect.quote), byte(dialect.comment), first];
-    let file = RecordFile { region, options, dependence: dependence("csv", &parts) };
+    let file = RecordFile { source, options, dependence: dependence("csv", &parts) };
     let starts = file.starts(|| {
         let scan = Scan::new(region, &options.listener, if dialect.quote.is_some() { 2 } else { 1 });
         let range = first..region.len_bytes();
@@ -145,8 +182,9 @@ pub(super) fn csv(region: &Region, options: &OpenOptions, known: &mut Known, tab
 }
 
 /// Opens a file of text, a row a line.
-pub(super) fn text(region: &Region, options: &OpenOptions) -> Result<Opened> {
-    let file = RecordFile { region, options, dependence: dependence("text", &[]) };
+pub(super) fn text(source: &FileSource, options: &OpenOptions) -> Result<Opened> {
+    let region = &source.region;
+    let file = RecordFile { source, options, dependence: dependence("text", &[]) };
     let starts = file.starts(|| {
         let scan = Scan::new(region, &options.listener, 1);
         let found = scan.blocks(0..region.len_bytes(), |_, base, block| {
@@ -163,8 +201,9 @@ pub(super) fn text(region: &Region, options: &OpenOptions) -> Result<Opened> {
 }
 
 /// Opens a TFRecord file.
-pub(super) fn tfrecord(region: &Region, options: &OpenOptions, known: &mut Known) -> Result<Opened> {
-    let file = RecordFile { region, options, dependence: dependence("tfrecord", &[]) };
+pub(super) fn tfrecord(source: &FileSource, options: &OpenOptions, known: &mut Known) -> Result<Opened> {
+    let region = &source.region;
+    let file = RecordFile { source, options, dependence: dependence("tfrecord", &[]) };
     let starts = file.starts(|| frames(region, &Scan::new(region, &options.listener, 1)))?;
     let num_records = starts.len() / 8 - 1;
     let crcs = Crcs::new(options.checksums, num_records);
@@ -226,8 +265,10 @@ fn examples(region: &Region, starts: &Span, options: &OpenOptions) -> Result<Exa
         return of_spec(spec);
     }
     let sample = sample(region, starts)?;
-    let payloads: Vec<&[u8]> =
-        sample.iter().map(|frame| tfrecord::payload_of(frame).map(|(payload, _)| payload)).collect::<Result<_>>()?;
+    let payloads: Vec<&[u8]> = sample
+        .iter()
+        .map(|frame| tfrecord::payload_of(frame).map(|(payload, _)| payload))
+        .collect::<Result<_>>()?;
     match payloads.first() {
         // Who wrote no example wrote something of their own.
         Some(first) if message_of(first).is_err() => Ok(raw()),
@@ -267,5 +308,5 @@ pub(super) fn write_index(path: &Path, opened: &Opened) -> Result<Option<PathBuf
     if !opened.region.as_ref().is_some_and(|region| region.path() == Some(path)) {
         return Ok(None);
     }
-    sidecar::write(path, dependence, records.starts()).map(Some)
+    sidecar::write(path, dependence, records.map().starts()).map(Some)
 }

@@ -7,9 +7,6 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use arrow::datatypes::SchemaRef;
 
-use super::open::open_file;
-use super::options::OpenOptions;
-use super::records::Known;
 use crate::error::{Error, Result};
 use crate::format::Piece;
 use crate::map::{Advice, Region};
@@ -50,9 +47,9 @@ impl Opened {
     }
 }
 
-/// What a manifest said of a shard that is not open yet.
+/// What a manifest said of a shard that is not open yet, and how to open it.
 struct Expected {
-    options: OpenOptions,
+    open: Box<dyn Fn(&Path) -> Result<Opened> + Send + Sync>,
     schema: SchemaRef,
     chunk_rows: Vec<u64>,
 }
@@ -72,16 +69,16 @@ impl Shard {
         }
     }
 
-    /// A shard of which a manifest says `schema` and the rows of each chunk.
+    /// A shard of which a manifest says `schema` and the rows of each chunk; `open` opens it.
     pub(crate) fn open_later(
         name: String,
         path: PathBuf,
-        options: OpenOptions,
+        open: impl Fn(&Path) -> Result<Opened> + Send + Sync + 'static,
         schema: SchemaRef,
         chunk_rows: Vec<u64>,
     ) -> Self {
         let num_rows = chunk_rows.iter().sum();
-        let expected = Expected { options, schema, chunk_rows };
+        let expected = Expected { open: Box::new(open), schema, chunk_rows };
         Shard {
             name,
             num_rows,
@@ -119,16 +116,17 @@ impl Shard {
         let (Some(expected), Some(path)) = (&*opening, &self.path) else {
             unreachable!("a shard is open or knows how to be");
         };
-        let opened = open_file(path, &expected.options, &mut Known::default())?;
+        let opened = (expected.open)(path)?;
         if opened.schema.fields() != expected.schema.fields() {
             return Err(
-                Error::mismatch("the shard's columns are not those dataset.json promises").at_path(path)
+                Error::mismatch("the shard's columns are not those the dataset promises").at_path(path)
             );
         }
         let found = opened.chunks.iter().map(|columns| columns.first().map_or(0, |piece| piece.num_rows));
         if !found.eq(expected.chunk_rows.iter().copied()) {
-            return Err(Error::mismatch("the shard's record batches are not those dataset.json promises")
-                .at_path(path));
+            return Err(
+                Error::mismatch("the shard's chunks do not have the rows the dataset promises").at_path(path)
+            );
         }
         let opened = self.opened.get_or_init(|| opened);
         // Relaxed: advice. One that comes while the shard is being opened may be lost, and nothing but time with it.

@@ -7,7 +7,7 @@ use super::decoded::DecodedChunks;
 use super::rows::Rows;
 use super::shard::Shard;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Piece, Values};
+use crate::format::{InflatedRecords, Piece, Records, Values};
 
 /// Rows that share their files. Columns of several tables stand side by side after a `zip`.
 #[derive(Clone)]
@@ -31,6 +31,21 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
+    /// The chunks of `shard`, which have `chunk_rows` rows and `columns` of the shard.
+    pub(crate) fn of_shard(
+        shard: &Arc<Shard>,
+        chunk_rows: Vec<u64>,
+        columns: Option<Arc<[usize]>>,
+    ) -> impl Iterator<Item = Chunk> {
+        let chunks = chunk_rows.into_iter().enumerate();
+        chunks.map(move |(index, num_rows)| Chunk {
+            shard: shard.clone(),
+            index,
+            columns: columns.clone(),
+            num_rows,
+        })
+    }
+
     /// The piece of the table's column `column`. Opens the shard if it was not yet.
     #[inline]
     pub(crate) fn piece(&self, column: usize) -> Result<&Piece> {
@@ -74,6 +89,21 @@ impl Table {
                 decoded.map(Readable::Decoded).map_err(|error| self.chunks[chunk].shard.place(error))
             }
             _ => Ok(Readable::InPlace(piece)),
+        }
+    }
+
+    /// The records of chunk `chunk`, which lie in `file` once it is inflated.
+    pub(crate) fn inflated(&self, chunk: usize, file: &InflatedRecords) -> Result<Arc<Records>> {
+        // A key of its own: a chunk of records is inflated once for all of its columns.
+        let piece = self.decoded.get((chunk, usize::MAX), || {
+            let records = Arc::new(file.records()?);
+            let num_rows = records.map().num_rows();
+            let values = Values::Parsed { records, column: 0 };
+            Ok((Piece { num_rows, validity: None, values }, file.len_bytes))
+        });
+        match &piece.map_err(|error| self.chunks[chunk].shard.place(error))?.values {
+            Values::Parsed { records, .. } => Ok(records.clone()),
+            _ => unreachable!("made above"),
         }
     }
 }

@@ -44,6 +44,6 @@ pub use example::{ExampleSpec, Feature, FeatureKind, FeaturePlace, FeatureType, 
 pub use fixed::{FixedField, FixedSpec};
 pub(crate) use piece::{Bits, Piece, Span, Values, plain_field};
 pub use records::Checksums;
-pub(crate) use records::{Crcs, Framing, Records};
+pub(crate) use records::{Crcs, Framing, InflatedRecords, RecordMap, Records};
 pub use tensor::{ByteOrder, TensorFile};
 pub use tokens::TokenSpec;

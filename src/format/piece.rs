@@ -13,7 +13,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{ByteArrayType, DataType, Field};
 
 use super::extents::Extents;
-use super::records::Records;
+use super::records::{InflatedRecords, Records};
 use super::tensor::TensorFile;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::DType;
@@ -37,6 +37,12 @@ impl Span {
             )));
         }
         Ok(Span { region: region.clone(), offset, len })
+    }
+
+    /// The same bytes in memory of our own.
+    pub(crate) fn own(&self) -> Result<Self> {
+        let region = Region::from_vec(self.region.read(self.offset..self.offset + self.len)?);
+        Ok(Span { region, offset: 0, len: self.len })
     }
 
     fn of_buffer(buffer: Buffer) -> Self {
@@ -89,6 +95,8 @@ pub(crate) enum Values {
     Extents { region: Region, extents: Extents, item_bytes: u64 },
     /// Row `i` is column `column` of what record `i` decodes to.
     Parsed { records: Arc<Records>, column: usize },
+    /// As `Parsed`, once the file is inflated.
+    Inflated { file: Arc<InflatedRecords>, column: usize },
     /// Rows that no kernel reads: Arrow's own arrays hold them.
     Array(ArrayRef),
     /// Rows that must be decoded first; `decoded_bytes` bounds the memory that takes.
@@ -166,6 +174,7 @@ impl Piece {
                 "mapped"
             }
             Values::Parsed { .. } => "parsed",
+            Values::Inflated { .. } => "chunked (the compressed file is inflated whole), parsed",
             Values::Scattered { swap: true, .. } => "mapped (big-endian: bytes are swapped in the copy)",
             Values::Scattered { .. } => "mapped (column-major: elements are collected in the copy)",
             Values::Array(_) => "in memory",

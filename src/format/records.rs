@@ -21,17 +21,28 @@ use crate::error::{Error, Result};
 use crate::layout::{DecodeInto, RowMut};
 use crate::map::Region;
 
-/// Bytes of one start.
-const START_BYTES: u64 = 8;
-
-/// The records of a file.
+/// Records, and the bytes they lie in.
 pub(crate) struct Records {
     region: Region,
+    map: Arc<RecordMap>,
+}
+
+/// Where the records of a file lie, and who decodes them.
+pub(crate) struct RecordMap {
     /// One start more than there are records.
     starts: Span,
+    start_bytes: u64,
     framing: Framing,
     decoder: Arc<dyn DecodeInto>,
     num_columns: usize,
+}
+
+/// Records of a compressed file, which is inflated when they are asked for.
+pub(crate) struct InflatedRecords {
+    pub(crate) map: Arc<RecordMap>,
+    /// Bytes of the inflated file.
+    pub(crate) len_bytes: u64,
+    pub(crate) inflate: Box<dyn Fn() -> Result<Region> + Send + Sync>,
 }
 
 /// What surrounds the bytes that are decoded.
@@ -91,31 +102,27 @@ impl Crcs {
     }
 }
 
-impl Records {
-    /// Records of `region` between `starts`, which `decoder` turns into `num_columns` columns.
+impl RecordMap {
+    /// Records between `starts`, numbers of `start_bytes` bytes (4 or 8) each, which `decoder` turns into `num_columns`
+    /// columns.
     pub(crate) fn new(
-        region: Region,
         starts: Span,
+        start_bytes: u64,
         framing: Framing,
         decoder: Arc<dyn DecodeInto>,
         num_columns: usize,
     ) -> Result<Self> {
-        if !starts.len().is_multiple_of(START_BYTES) || starts.len() == 0 {
+        if !starts.len().is_multiple_of(start_bytes) || starts.len() == 0 {
             return Err(Error::malformed(format!(
                 "expected an index of whole words, at least one, found {} bytes",
                 starts.len()
             )));
         }
-        Ok(Records { region, starts, framing, decoder, num_columns })
-    }
-
-    /// Where the starts lie.
-    pub(crate) fn starts(&self) -> &Span {
-        &self.starts
+        Ok(RecordMap { starts, start_bytes, framing, decoder, num_columns })
     }
 
     pub(crate) fn num_rows(&self) -> u64 {
-        self.starts.len() / START_BYTES - 1
+        self.starts.len() / self.start_bytes - 1
     }
 
     /// Columns of the decoder.
@@ -123,9 +130,40 @@ impl Records {
         self.num_columns
     }
 
+    /// Where the starts lie.
+    pub(crate) fn starts(&self) -> &Span {
+        &self.starts
+    }
+}
+
+impl InflatedRecords {
+    /// The records over the bytes of the inflated file.
+    pub(crate) fn records(&self) -> Result<Records> {
+        let region = (self.inflate)()?;
+        if region.len_bytes() != self.len_bytes {
+            return Err(Error::mismatch(format!(
+                "expected {} inflated bytes, as when the file was opened, found {}",
+                self.len_bytes,
+                region.len_bytes()
+            )));
+        }
+        Ok(Records { region, map: self.map.clone() })
+    }
+}
+
+impl Records {
+    /// The records that lie in `region` as `map` says.
+    pub(crate) fn new(region: Region, map: Arc<RecordMap>) -> Self {
+        Records { region, map }
+    }
+
+    pub(crate) fn map(&self) -> &Arc<RecordMap> {
+        &self.map
+    }
+
     /// Where the start of record `row` lies: an address to prefetch.
     pub(crate) fn start_address(&self, row: u64) -> *const u8 {
-        self.starts.as_ptr().wrapping_add((row * START_BYTES) as usize)
+        self.map.starts.as_ptr().wrapping_add((row * self.map.start_bytes) as usize)
     }
 
     /// Where byte `offset` of the file lies: an address to prefetch.
@@ -133,17 +171,27 @@ impl Records {
         self.region.as_ptr().wrapping_add(offset as usize)
     }
 
-    /// The bytes of record `row`, which is below [`num_rows`](Self::num_rows), framing included.
+    /// The bytes of record `row`, which is below [`num_rows`](RecordMap::num_rows), framing included.
     ///
     /// # Errors
     ///
     /// `Malformed` if the index says what cannot be.
     #[inline]
     pub(crate) fn extent(&self, row: u64) -> Result<Range<u64>> {
-        let mut pair = [0; 2 * START_BYTES as usize];
-        self.starts.region().copy_out(self.starts.offset() + row * START_BYTES, &mut pair)?;
-        let word = |at: usize| u64::from_le_bytes(pair[at..at + 8].try_into().expect("8 bytes"));
-        let (start, end) = (word(0), word(8));
+        let RecordMap { starts, start_bytes, .. } = &*self.map;
+        let mut pair = [0; 16];
+        let width = *start_bytes as usize;
+        starts.region().copy_out(starts.offset() + row * start_bytes, &mut pair[..2 * width])?;
+        let (start, end) = match width {
+            4 => {
+                let word = |at: usize| u32::from_le_bytes(pair[at..at + 4].try_into().expect("4 bytes"));
+                (word(0).into(), word(4).into())
+            }
+            _ => {
+                let word = |at: usize| u64::from_le_bytes(pair[at..at + 8].try_into().expect("8 bytes"));
+                (word(0), word(8))
+            }
+        };
         if start > end || end > self.region.len_bytes() {
             return Err(Error::malformed(format!(
                 "the index places the record at bytes {start}..{end} of a file of {}: index it anew",
@@ -178,8 +226,8 @@ impl Records {
     }
 
     fn decode_bytes(&self, row: u64, bytes: &[u8], out: &mut RowMut<'_, '_>) -> Result<()> {
-        let Framing::TfRecord(crcs) = &self.framing else {
-            return self.decoder.decode(bytes, out);
+        let Framing::TfRecord(crcs) = &self.map.framing else {
+            return self.map.decoder.decode(bytes, out);
         };
         let (payload, stored) = tfrecord::payload_of(bytes)?;
         crcs.check(row, payload, stored)?;

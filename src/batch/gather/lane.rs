@@ -36,7 +36,8 @@ fn measure(piece: &Piece, num_rows: u64, row_bytes: u64) -> Result<()> {
             num_rows == 0 || bytes.is_some_and(|bytes| bytes <= offsets.len())
         }
         Values::Extents { extents, .. } => num_rows <= extents.num_rows(),
-        Values::Parsed { records, .. } => num_rows <= records.num_rows(),
+        Values::Parsed { records, .. } => num_rows <= records.map().num_rows(),
+        Values::Inflated { file, .. } => num_rows <= file.map.num_rows(),
         Values::Array(_) => {
             return Err(Error::unsupported(
                 "values inside its lists or tensors are null, which no tensor can hold: fill them first, or leave the \

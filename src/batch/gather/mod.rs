@@ -190,6 +190,7 @@ impl Scratch {
         self.rows.resize(num_rows, 0);
         self.located.iter_mut().for_each(Located::clear);
         self.columns.iter_mut().for_each(Lanes::clear);
+        self.parsed.iter_mut().for_each(Parsed::release);
         lent.clear();
         lent.resize(plan.columns.len(), None);
         // Padding has to be written, and a lent column has no room for it.
@@ -261,6 +262,7 @@ impl Scratch {
             gathered.copied_bytes += copied;
         }
         self.columns.iter_mut().for_each(Lanes::release);
+        self.parsed.iter_mut().for_each(Parsed::release);
         Ok(gathered)
     }
 

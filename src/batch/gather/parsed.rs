@@ -37,6 +37,8 @@ pub(super) struct Parsed {
     extents: Vec<Range<u64>>,
     /// The record at hand.
     record: Vec<u8>,
+    /// Chunks whose files were inflated for the running gather.
+    held: Vec<usize>,
     /// The maps of chunks asked for so far, each once.
     maps: Vec<Arc<Map>>,
     /// An allocation for the places of a batch's columns.
@@ -90,9 +92,17 @@ impl Parsed {
             chunks: vec![Chunk::Unknown; plan.dataset.tables()[table].chunks.len()],
             extents: Vec::new(),
             record: Vec::new(),
+            held: Vec::new(),
             maps: Vec::new(),
             places: Vec::new(),
             num_rows: 0,
+        }
+    }
+
+    /// Lets go of inflated files: what was inflated may have to make room before the next gather.
+    pub(super) fn release(&mut self) {
+        for chunk in self.held.drain(..) {
+            self.chunks[chunk] = Chunk::Unknown;
         }
     }
 
@@ -174,12 +184,24 @@ impl Parsed {
         let mut columns = Vec::with_capacity(self.columns.len());
         for column in &self.columns {
             let piece = table.chunks[chunk].piece(plan.columns[column.number].index)?;
-            let Values::Parsed { records, column } = &piece.values else { return Ok(Chunk::Other) };
-            columns.push(*column);
-            found = Some(records.clone());
+            let number = match &piece.values {
+                Values::Parsed { records, column } => {
+                    found.get_or_insert_with(|| records.clone());
+                    column
+                }
+                Values::Inflated { file, column } => {
+                    if found.is_none() {
+                        found = Some(table.inflated(chunk, file)?);
+                        self.held.push(chunk);
+                    }
+                    column
+                }
+                _ => return Ok(Chunk::Other),
+            };
+            columns.push(*number);
         }
         let Some(records) = found else { return Ok(Chunk::Other) };
-        let map = Map { columns: columns.into(), num_columns: records.num_columns() };
+        let map = Map { columns: columns.into(), num_columns: records.map().num_columns() };
         let map = match self.maps.iter().find(|known| ***known == map) {
             Some(known) => known.clone(),
             None => {

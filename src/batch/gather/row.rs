@@ -67,6 +67,7 @@ pub(super) unsafe fn copy_row(piece: &Piece, row: u64, shape: &[usize], out: &mu
         Values::Runs { .. }
         | Values::Extents { .. }
         | Values::Parsed { .. }
+        | Values::Inflated { .. }
         | Values::Array(_)
         | Values::Encoded { .. } => {
             unreachable!("`lane::measure` lets only rows of one length through")
