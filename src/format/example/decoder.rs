@@ -227,7 +227,7 @@ impl Target {
     /// Writes what lies in `scope` to `row`; `None` is a feature that is not there.
     #[inline]
     fn decode(&self, scope: Option<Scope<'_>>, record_len: usize, row: &mut RowMut<'_>) -> Result<()> {
-        if !row.wants(self.column) && !(self.has_lengths && row.wants(self.column + 1)) {
+        if !(row.wants(self.column) || self.has_lengths && row.wants(self.column + 1)) {
             return Ok(());
         }
         match &self.write {

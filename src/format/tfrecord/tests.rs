@@ -32,7 +32,7 @@ fn naive(mut bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
                 crc = (crc >> 1) ^ (0x82F6_3B78 * (crc & 1));
             }
         }
-        (((!crc) >> 15) | ((!crc) << 17)).wrapping_add(0xA282_EAD8)
+        (!crc).rotate_right(15).wrapping_add(0xA282_EAD8)
     };
     let mut payloads = Vec::new();
     while !bytes.is_empty() {
