@@ -66,6 +66,9 @@ struct Found {
     end: u32,
 }
 
+/// The tag of an entry of a map.
+const ENTRY: u8 = 0x0A;
+
 /// Records of so many features are decoded without an allocation.
 const INLINE_FEATURES: usize = 32;
 
@@ -152,11 +155,14 @@ impl ExampleDecoder {
         previous: &mut Option<usize>,
         found: &mut [Found],
     ) -> Result<()> {
-        while let Some(field) = map.next()? {
-            if field.number != 1 {
-                continue;
-            }
-            let (key, value) = Scope::of_entry(field.message("an entry of a map")?)?;
+        while !map.rest().is_empty() {
+            let (key, value) = match map.take_run(ENTRY) {
+                Some(entry) => Scope::of_entry(entry)?,
+                None => match map.next()? {
+                    Some(field) if field.number == 1 => Scope::of_entry(field.message("an entry of a map")?)?,
+                    _ => continue,
+                },
+            };
             if let Some(number) = self.keys.find(place, key, *previous) {
                 found[number] = Found::at(value);
                 *previous = Some(number);
