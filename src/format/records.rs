@@ -231,6 +231,6 @@ impl Records {
         };
         let (payload, stored) = tfrecord::payload_of(bytes)?;
         crcs.check(row, payload, stored)?;
-        self.decoder.decode(payload, out).map_err(|error| error.after_byte(tfrecord::HEADER_BYTES))
+        self.map.decoder.decode(payload, out).map_err(|error| error.after_byte(tfrecord::HEADER_BYTES))
     }
 }

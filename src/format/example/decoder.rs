@@ -66,6 +66,9 @@ struct Found {
     end: u32,
 }
 
+/// The tag of an entry of a map.
+const ENTRY: u8 = 0x0A;
+
 /// Records of so many features are decoded without an allocation.
 const INLINE_FEATURES: usize = 32;
 
@@ -152,11 +155,14 @@ impl ExampleDecoder {
         previous: &mut Option<usize>,
         found: &mut [Found],
     ) -> Result<()> {
-        while let Some(field) = map.next()? {
-            if field.number != 1 {
-                continue;
-            }
-            let (key, value) = Scope::of_entry(field.message("an entry of a map")?)?;
+        while !map.rest().is_empty() {
+            let (key, value) = match map.take_run(ENTRY) {
+                Some(entry) => Scope::of_entry(entry)?,
+                None => match map.next()? {
+                    Some(field) if field.number == 1 => Scope::of_entry(field.message("an entry of a map")?)?,
+                    _ => continue,
+                },
+            };
             if let Some(number) = self.keys.find(place, key, *previous) {
                 found[number] = Found::at(value);
                 *previous = Some(number);
@@ -227,7 +233,7 @@ impl Target {
     /// Writes what lies in `scope` to `row`; `None` is a feature that is not there.
     #[inline]
     fn decode(&self, scope: Option<Scope<'_>>, record_len: usize, row: &mut RowMut<'_, '_>) -> Result<()> {
-        if !row.wants(self.column) && !(self.has_lengths && row.wants(self.column + 1)) {
+        if !(row.wants(self.column) || self.has_lengths && row.wants(self.column + 1)) {
             return Ok(());
         }
         match &self.write {

@@ -28,7 +28,7 @@ impl MdsDecoder {
 }
 
 impl DecodeInto for MdsDecoder {
-    fn decode(&self, sample: &[u8], row: &mut RowMut<'_>) -> Result<()> {
+    fn decode(&self, sample: &[u8], row: &mut RowMut<'_, '_>) -> Result<()> {
         let Some((lengths, mut rest)) = sample.split_at_checked(self.lengths_bytes) else {
             return Err(Error::malformed(format!(
                 "expected {} bytes of lengths before the values of a sample, found {}",
@@ -67,7 +67,7 @@ impl DecodeInto for MdsDecoder {
 
 impl MdsColumn {
     /// Writes one value; an error comes with its byte within the value.
-    fn write(&self, value: &[u8], number: usize, row: &mut RowMut<'_>) -> Result<(), (u64, Error)> {
+    fn write(&self, value: &[u8], number: usize, row: &mut RowMut<'_, '_>) -> Result<(), (u64, Error)> {
         match &self.encoding {
             Encoding::Tensor { dtype, .. } => {
                 let place = row.values(number);

@@ -32,7 +32,7 @@ fn naive(mut bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
                 crc = (crc >> 1) ^ (0x82F6_3B78 * (crc & 1));
             }
         }
-        (((!crc) >> 15) | ((!crc) << 17)).wrapping_add(0xA282_EAD8)
+        (!crc).rotate_right(15).wrapping_add(0xA282_EAD8)
     };
     let mut payloads = Vec::new();
     while !bytes.is_empty() {
@@ -195,9 +195,20 @@ fn frames_within_a_payload_do_not_join() {
     assert_eq!(scanned(&bytes).unwrap().len(), 2);
 }
 
+/// A payload with a header in it, behind which there is none, is not taken for a frame.
+#[test]
+fn a_header_alone_is_no_frame() {
+    let mut inner = vec![9; 50];
+    let lone = file(&[[9; 20]]);
+    inner.extend_from_slice(&lone[..12]);
+    inner.resize(200, 9);
+    let region = Region::from_vec(file(&[&inner[..], b"second"]));
+    assert_eq!(find_frame(&region, 1..u64::MAX).unwrap(), Some(216));
+}
+
 #[test]
 fn a_frame_is_found_across_blocks() {
-    for gap in SEARCH_BLOCK_BYTES - 14..SEARCH_BLOCK_BYTES + 2 {
+    for gap in SEARCH_BLOCK_BYTES - 40..SEARCH_BLOCK_BYTES + 2 {
         let bytes = file(&[vec![0xFF; gap], vec![1; 30], vec![2; 30]]);
         let region = Region::from_vec(bytes);
         let expected = gap as u64 + 16;

@@ -162,10 +162,10 @@ proptest! {
             prop_assert_eq!(row(spec, record), Some(expected.clone()));
         }
         // A column that is asked for alone is as it is among the others.
-        for column in 0..expected.len() {
+        for (column, cell) in expected.iter().enumerate() {
             let alone = decode(&decoder, decoder.schema(), |other| other == column, &records);
             for found in alone {
-                prop_assert_eq!(&found.unwrap()[..], std::slice::from_ref(&expected[column]));
+                prop_assert_eq!(&found.unwrap()[..], std::slice::from_ref(cell));
             }
         }
     }
