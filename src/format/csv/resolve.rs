@@ -172,7 +172,7 @@ impl CsvOptions {
             (None, None) => None,
         };
         let names = match (&self.names, &head.header, found) {
-            (Some(names), _, Some(found)) if names.len() != found => {
+            (Some(names), None, Some(found)) if names.len() != found => {
                 return Err(Error::invalid(format!(
                     "{} names were given for a file of {found} fields",
                     names.len()

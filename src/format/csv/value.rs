@@ -402,7 +402,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(4000))]
+        #![proptest_config(ProptestConfig::with_cases(1000))]
 
         #[test]
         fn decimals(text in "-?[0-9]{0,10}(\\.[0-9]{0,10})?(e[+-]?[0-9]{1,2})?") {
