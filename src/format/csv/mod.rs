@@ -55,7 +55,7 @@ mod value;
 mod tests;
 
 #[allow(unused_imports)]
-pub(crate) use decode::CsvDecoder;
+pub(crate) use decode::{CsvDecoder, FieldPlan, Missing};
 #[allow(unused_imports)]
 pub(crate) use dialect::Dialect;
 pub use options::{CsvOptions, CsvType};
