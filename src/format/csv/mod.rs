@@ -30,8 +30,8 @@
 //! values this is asked after spaces around it were taken off. A missing cell is a null, or the default of
 //! its column, or, where the column is required, an error.
 //!
-//! Invariants: record starts are found without regard to where blocks of the file were cut ([`scan`]); a
-//! record is parsed from its own bytes alone ([`decode`]); floats are those nearest to the decimal, bit for
+//! Invariants: record starts are found without regard to where blocks of the file were cut (`scan`); a
+//! record is parsed from its own bytes alone (`decode`); floats are those nearest to the decimal, bit for
 //! bit what [`str::parse`] gives.
 //!
 //! Deliberately absent: other encodings than UTF-8 (cells can be had as bytes), backslash escapes, records
@@ -45,6 +45,7 @@ mod decode;
 mod dialect;
 mod infer;
 mod options;
+mod plan;
 mod resolve;
 mod scan;
 mod token;
@@ -54,7 +55,7 @@ mod value;
 mod tests;
 
 #[allow(unused_imports)]
-pub(crate) use decode::CsvDecoder;
+pub(crate) use decode::{CsvDecoder, FieldPlan, Missing};
 #[allow(unused_imports)]
 pub(crate) use dialect::Dialect;
 pub use options::{CsvOptions, CsvType};

@@ -150,7 +150,8 @@ impl CsvOptions {
         self
     }
 
-    /// The names of all fields of the file, in its order, instead of those in its header.
+    /// The names of all fields of the file, in its order, instead of those in its header, which may then say
+    /// anything.
     pub fn names(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.names = Some(names.into_iter().map(Into::into).collect());
         self

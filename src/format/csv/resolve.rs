@@ -1,18 +1,18 @@
-//! From what was asked for, and the head of a file, to its columns.
+//! From the head of a file to its dialect, the names of its fields and their types.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 
-use super::decode::{FieldPlan, Missing, put, shortened};
+use super::decode::shortened;
 use super::infer::Guess;
+use super::plan::Plan;
 use super::scan::{ScanState, record_starts};
 use super::token::Cells;
-use super::{CsvDecoder, CsvOptions, CsvType, Dialect};
+use super::{CsvDecoder, CsvOptions, Dialect};
 use crate::error::{Error, Result};
-use crate::layout::{DType, tensor_field};
 
 /// How much of a file's head is a good sample of it.
 pub(crate) const SAMPLE_BYTES: usize = 1 << 20;
@@ -79,7 +79,12 @@ impl CsvOptions {
         let names = self.field_names(&head, sample)?;
         let plan = Plan::new(self, &names)?;
         let guesses = self.guess(&head, sample, &plan)?;
-        plan.format(head, names, &guesses)
+        let (schema, decoder) = plan.columns(head.dialect, names, &guesses)?;
+        Ok(CsvFormat {
+            schema: Arc::new(schema),
+            decoder: Arc::new(decoder),
+            first_record: head.first_record,
+        })
     }
 
     /// The byte from which on another file of `format`, which begins with `sample`, is scanned for records.
@@ -172,7 +177,7 @@ impl CsvOptions {
             (None, None) => None,
         };
         let names = match (&self.names, &head.header, found) {
-            (Some(names), _, Some(found)) if names.len() != found => {
+            (Some(names), None, Some(found)) if names.len() != found => {
                 return Err(Error::invalid(format!(
                     "{} names were given for a file of {found} fields",
                     names.len()
@@ -268,260 +273,4 @@ fn check_num_fields(found: usize) -> Result<()> {
 fn in_file(error: Error, start: u64) -> Error {
     let byte = start + error.location().byte.unwrap_or(0);
     Error::new(error.kind(), error.message().to_owned()).at_byte(byte)
-}
-
-/// What was said of one field.
-#[derive(Clone, Debug, Default)]
-struct Role<'a> {
-    csv_type: Option<CsvType>,
-    default: Option<&'a str>,
-    required: bool,
-    /// Its stack, and its place in it.
-    stack: Option<(usize, usize)>,
-    selected: bool,
-}
-
-impl Role<'_> {
-    fn wanted(&self) -> bool {
-        self.selected || self.stack.is_some()
-    }
-}
-
-/// What was asked for, held against the names of the fields.
-struct Plan<'a> {
-    options: &'a CsvOptions,
-    roles: Vec<Role<'a>>,
-    stacks: Vec<Role<'a>>,
-    /// The columns in their order.
-    columns: Vec<Column>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Column {
-    Field(usize),
-    Stack(usize),
-}
-
-impl<'a> Plan<'a> {
-    fn new(options: &'a CsvOptions, names: &[String]) -> Result<Self> {
-        let fields: HashMap<&str, usize> =
-            names.iter().enumerate().map(|(index, name)| (name.as_str(), index)).collect();
-        let unknown = |name: &str, what: &str| {
-            let most = 20;
-            let listed = names
-                .iter()
-                .take(most)
-                .map(|name| shortened(name.as_bytes()))
-                .collect::<Vec<_>>()
-                .join("', '");
-            let more = if names.len() > most { ", …" } else { "" };
-            Error::invalid(format!("{what} '{name}' is no column of the file, which has '{listed}'{more}"))
-        };
-        let mut roles = vec![Role::default(); names.len()];
-        let mut stacks = vec![Role::default(); options.stacks.len()];
-        let mut stack_numbers = HashMap::new();
-        for (number, (name, columns)) in options.stacks.iter().enumerate() {
-            if columns.is_empty() {
-                return Err(Error::invalid(format!("the stack '{name}' has no columns")));
-            }
-            if fields.contains_key(name.as_str()) || stack_numbers.insert(name.as_str(), number).is_some() {
-                return Err(Error::invalid(format!("a stack cannot be called '{name}': another column is")));
-            }
-            for (place, column) in columns.iter().enumerate() {
-                let &field =
-                    fields.get(column.as_str()).ok_or_else(|| unknown(column, "the stacked column"))?;
-                if roles[field].stack.replace((number, place)).is_some() {
-                    return Err(Error::invalid(format!("column '{column}' is stacked twice")));
-                }
-            }
-        }
-        let find = |name: &str, what: &str| {
-            let stack = stack_numbers.get(name).map(|&number| Column::Stack(number));
-            let field = fields.get(name).map(|&field| Column::Field(field));
-            stack.or(field).ok_or_else(|| unknown(name, what))
-        };
-        let mut role = |name: &str, what: &str, say: &dyn Fn(&mut Role<'a>)| {
-            find(name, what).map(|column| match column {
-                Column::Field(field) => say(&mut roles[field]),
-                Column::Stack(number) => say(&mut stacks[number]),
-            })
-        };
-        for (name, csv_type) in &options.types {
-            role(name, "the typed column", &|role| role.csv_type = Some(*csv_type))?;
-        }
-        for (name, value) in &options.defaults {
-            role(name, "the column with a default", &|role| role.default = Some(value))?;
-        }
-        for name in &options.required {
-            role(name, "the required column", &|role| role.required = true)?;
-        }
-        let in_stack = |column: Column, roles: &[Role<'_>]| match column {
-            Column::Field(field) => roles[field].stack.map_or(column, |(number, _)| Column::Stack(number)),
-            stack => stack,
-        };
-        let mut columns = Vec::new();
-        let mut placed = vec![false; stacks.len()];
-        let mut place = |column: Column, roles: &mut [Role<'_>], columns: &mut Vec<Column>| {
-            let is_new = match in_stack(column, roles) {
-                Column::Field(field) => !std::mem::replace(&mut roles[field].selected, true),
-                Column::Stack(number) => !std::mem::replace(&mut placed[number], true),
-            };
-            if is_new {
-                columns.push(in_stack(column, roles));
-            }
-            is_new
-        };
-        match &options.select {
-            Some(selected) => {
-                for name in selected {
-                    let column = find(name, "the selected column")?;
-                    let stacked = matches!(in_stack(column, &roles), Column::Stack(_));
-                    if !place(column, &mut roles, &mut columns) && !stacked {
-                        return Err(Error::invalid(format!("column '{name}' is selected twice")));
-                    }
-                }
-                (0..stacks.len()).for_each(|number| {
-                    place(Column::Stack(number), &mut roles, &mut columns);
-                });
-            }
-            None => (0..names.len()).for_each(|field| {
-                place(Column::Field(field), &mut roles, &mut columns);
-            }),
-        }
-        if columns.is_empty() {
-            return Err(Error::invalid("no column is selected"));
-        }
-        for (index, name) in names.iter().enumerate() {
-            // What is said of a field goes before what is said of its stack.
-            if let Some((number, _)) = roles[index].stack
-                && roles[index].default.is_none()
-                && !roles[index].required
-            {
-                roles[index].default = stacks[number].default;
-                roles[index].required = stacks[number].required;
-            }
-            if roles[index].required && roles[index].default.is_some() {
-                return Err(Error::invalid(format!("column '{name}' is required and has a default")));
-            }
-        }
-        Ok(Plan { options, roles, stacks, columns })
-    }
-
-    fn format(self, head: Head, names: Vec<String>, guesses: &[Guess]) -> Result<CsvFormat> {
-        let mut types: Vec<CsvType> =
-            self.roles.iter().zip(guesses).map(|(role, guess)| self.type_of(role, *guess)).collect();
-        let mut schema = Vec::with_capacity(self.columns.len());
-        let mut plans: Vec<FieldPlan> = types
-            .iter()
-            .map(|&csv_type| FieldPlan {
-                column: None,
-                offset_bytes: 0,
-                stacked: false,
-                csv_type,
-                missing: Missing::Null,
-            })
-            .collect();
-        for (number, &column) in self.columns.iter().enumerate() {
-            schema.push(match column {
-                Column::Field(index) => {
-                    plans[index].column = Some(number);
-                    let nullable = self.roles[index].default.is_none() && !self.roles[index].required;
-                    let name = &names[index];
-                    match types[index].dtype() {
-                        Some(dtype) => tensor_field(name, dtype, &[], nullable),
-                        None if types[index] == CsvType::Text => Field::new(name, DataType::Utf8, nullable),
-                        None => Field::new(name, DataType::Binary, nullable),
-                    }
-                }
-                Column::Stack(stack) => {
-                    let fields: Vec<usize> = (0..names.len())
-                        .filter(|&index| self.roles[index].stack.is_some_and(|s| s.0 == stack))
-                        .collect();
-                    let name = &self.options.stacks[stack].0;
-                    let (csv_type, dtype) = self.stack_type(stack, &fields, &types, &names)?;
-                    for &index in &fields {
-                        let place = self.roles[index].stack.map_or(0, |(_, place)| place);
-                        types[index] = csv_type;
-                        plans[index].csv_type = csv_type;
-                        plans[index].column = Some(number);
-                        plans[index].stacked = true;
-                        plans[index].offset_bytes = place * dtype.width_bytes();
-                    }
-                    let may_miss =
-                        |&index: &usize| self.roles[index].default.is_none() && !self.roles[index].required;
-                    tensor_field(name, dtype, &[fields.len()], fields.iter().any(may_miss))
-                }
-            });
-        }
-        for (index, plan) in plans.iter_mut().enumerate() {
-            let role = &self.roles[index];
-            plan.missing = match role.default {
-                _ if role.required => Missing::Refuse,
-                None => Missing::Null,
-                Some(value) => Missing::Default(default_bytes(plan.csv_type, value, &names[index])?),
-            };
-        }
-        let na_values = self.options.na_values.iter().map(|value| value.clone().into_bytes());
-        Ok(CsvFormat {
-            schema: Arc::new(Schema::new(schema)),
-            decoder: Arc::new(CsvDecoder::new(head.dialect, plans, names, na_values)),
-            first_record: head.first_record,
-        })
-    }
-
-    fn type_of(&self, role: &Role<'_>, guess: Guess) -> CsvType {
-        if let Some(csv_type) = role.csv_type {
-            return csv_type;
-        }
-        let default = role.default.map_or(Guess::Missing, |value| Guess::of(value.trim().as_bytes()));
-        match guess.and(default).csv_type() {
-            CsvType::Text if self.options.text_as_bytes => CsvType::Bytes,
-            csv_type => csv_type,
-        }
-    }
-
-    /// The type that all fields of a stack are read as.
-    fn stack_type(
-        &self,
-        stack: usize,
-        fields: &[usize],
-        types: &[CsvType],
-        names: &[String],
-    ) -> Result<(CsvType, DType)> {
-        let name = &self.options.stacks[stack].0;
-        let no_number = |csv_type: CsvType, of: &str| {
-            Error::invalid(format!("the stack '{name}' needs columns of numbers: {of} is {csv_type}"))
-        };
-        if let Some(csv_type) = self.stacks[stack].csv_type {
-            let dtype = csv_type.dtype().ok_or_else(|| no_number(csv_type, "its type"))?;
-            return Ok((csv_type, dtype));
-        }
-        let all: Vec<CsvType> = fields.iter().map(|&index| types[index]).collect();
-        for (&csv_type, &index) in all.iter().zip(fields) {
-            let mixed = (csv_type == CsvType::Bool) != (all[0] == CsvType::Bool);
-            if csv_type.dtype().is_none() || mixed {
-                let hint = "; give the stack a type";
-                let of = format!("column '{}'", names[index]);
-                let error = no_number(csv_type, &of);
-                return Err(Error::invalid(format!("{}{hint}", error.message())));
-            }
-        }
-        let widest = [CsvType::F64, CsvType::F32, CsvType::I64, CsvType::I32, CsvType::Bool];
-        let csv_type = widest.into_iter().find(|csv_type| all.contains(csv_type)).unwrap_or(CsvType::F64);
-        let dtype = csv_type.dtype().ok_or_else(|| no_number(csv_type, "its type"))?;
-        Ok((csv_type, dtype))
-    }
-}
-
-/// A default as the decoder writes it.
-fn default_bytes(csv_type: CsvType, value: &str, name: &str) -> Result<Box<[u8]>> {
-    let Some(dtype) = csv_type.dtype() else { return Ok(value.as_bytes().into()) };
-    let mut bytes = vec![0; dtype.width_bytes()].into_boxed_slice();
-    match put(csv_type, value.trim().as_bytes(), &mut bytes) {
-        Some(()) => Ok(bytes),
-        None => Err(Error::invalid(format!(
-            "the default '{value}' of column '{name}' is not {}; give the column a type that can hold it",
-            csv_type.noun()
-        ))),
-    }
 }

@@ -27,7 +27,7 @@
 //! in the order of the file, a step a block; then [`record_starts`] walks each block in the state it has.
 #![forbid(unsafe_code)]
 
-use memchr::{memchr, memchr2_iter, memrchr2};
+use memchr::{memchr, memrchr2};
 
 use super::Dialect;
 
@@ -153,16 +153,24 @@ fn walk_plain(
     if before == ScanState::Quoted {
         return before;
     }
-    let begins_record = |byte: u8| !Dialect::is_line_end(byte) && Some(byte) != dialect.comment;
-    let mut at_line = |start: usize| {
-        if block.get(start).is_some_and(|&byte| begins_record(byte)) {
-            on_start(start);
+    // Whether a line end is the byte before the chunk.
+    let mut behind_end = u64::from(before == ScanState::LineStart);
+    for (index, chunk) in block.chunks(64).enumerate() {
+        let ends = match chunk.first_chunk::<64>() {
+            Some(chunk) => marks(chunk, b'\n'),
+            None => marks_of_tail(chunk, b'\n'),
+        };
+        let within = u64::MAX >> (64 - chunk.len());
+        let mut starts = (ends << 1 | behind_end) & !ends & within;
+        behind_end = ends >> 63;
+        while starts != 0 {
+            let at = index * 64 + starts.trailing_zeros() as usize;
+            starts &= starts - 1;
+            if dialect.comment.is_none_or(|comment| block[at] != comment) {
+                on_start(at);
+            }
         }
-    };
-    if before == ScanState::LineStart {
-        at_line(0);
     }
-    memchr2_iter(b'\n', b'\r', block).for_each(|end| at_line(end + 1));
     after_plain(dialect, before, block)
 }
 
@@ -194,11 +202,7 @@ fn walk_quoted(
     for (index, chunk) in block.chunks(64).enumerate() {
         let mut marks = match chunk.first_chunk::<64>() {
             Some(chunk) => marks(chunk, quote),
-            None => {
-                let mut padded = [0; 64];
-                padded[..chunk.len()].copy_from_slice(chunk);
-                marks(&padded, quote)
-            }
+            None => marks_of_tail(chunk, quote),
         };
         while marks != 0 {
             let at = index * 64 + marks.trailing_zeros() as usize;
@@ -234,13 +238,22 @@ fn walk_quoted(
     }
 }
 
+/// [`marks`] of less than 64 bytes.
+#[inline(never)]
+fn marks_of_tail(tail: &[u8], quote: u8) -> u64 {
+    let mut padded = [0; 64];
+    padded[..tail.len()].copy_from_slice(tail);
+    marks(&padded, quote)
+}
+
 /// Bit i is set where byte i is a quote or a line end.
 ///
 /// The comparisons are written so that they become vector instructions; the bits are gathered eight at a
 /// time, byte i of a word keeping its bit i, and a multiplication adding up the bytes.
 #[inline(always)]
 fn marks(chunk: &[u8; 64], quote: u8) -> u64 {
-    let hits = chunk.map(|byte| if byte == quote || Dialect::is_line_end(byte) { 0xFF } else { 0 });
+    let hits =
+        chunk.map(|byte| 0u8.wrapping_sub(u8::from((byte == quote) | (byte == b'\n') | (byte == b'\r'))));
     let (words, _) = hits.as_chunks::<8>();
     words.iter().enumerate().fold(0, |marks, (index, word)| {
         let kept = u64::from_le_bytes(*word) & 0x8040_2010_0804_0201;
