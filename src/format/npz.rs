@@ -11,7 +11,7 @@
 //! archive. `numpy.savez_compressed` deflates them: they are [inflated](inflate_member) into memory of our own,
 //! and only the beginning of each is inflated before that, for its header.
 //!
-//! How the archive is read is explained in `zip`. Deliberately absent: what [`npy`](super::npy) leaves out, members that
+//! How the archive is read is explained in `zip`. Deliberately absent: what [`npy`] leaves out, members that
 //! are no arrays, and checking the CRC of stored arrays, which would read all of them.
 //!
 //! Source: [`numpy.savez`].

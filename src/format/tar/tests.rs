@@ -150,11 +150,11 @@ fn an_archive_ends_at_two_blocks_of_zeros_or_with_the_file() {
 
 #[test]
 fn what_cannot_be_honoured_is_refused_by_name() {
-    let sparse = pax(&[("GNU.sparse.major", "1")]);
+    let sparse = pax(&[("GNU.sparse.major", "1"), ("GNU.sparse.name", "holes")]);
     let (path, size) = (pax(&[("path", "all")]), pax(&[("size", "0")]));
     for (kind, content, word) in [
         (b'S', &b""[..], "'it' is a sparse file"),
-        (b'x', &sparse, "sparse"),
+        (b'x', &sparse, "'holes' is a sparse file"),
         (b'M', b"", "volume"),
         (b'g', &path, "'path'"),
         (b'g', &size, "'size'"),
