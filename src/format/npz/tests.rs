@@ -203,6 +203,8 @@ fn what_is_no_table_of_arrays_is_refused_by_name() {
         (entry_at + 24, 9, ErrorKind::Malformed),
         (entry_at + 42, 1, ErrorKind::Malformed),
         (entry_at + 46, b'b', ErrorKind::Malformed),
+        (18, 1, ErrorKind::Malformed),
+        (22, 1, ErrorKind::Malformed),
         (0, 0, ErrorKind::Malformed),
         (end_at + 16, 1, ErrorKind::Malformed),
     ] {
@@ -229,6 +231,13 @@ fn members_that_overlap_or_claim_too_much_are_refused() {
         big[at..at + 4].copy_from_slice(&0x7FFF_FFFFu32.to_le_bytes());
     }
     assert_eq!(found(&big).unwrap_err().kind(), ErrorKind::TooLarge);
+    let mut long = archive(&[("a.npy", &good, Way::Stored)]);
+    let entry_at = long.windows(4).position(|four| four == b"PK\x01\x02").unwrap();
+    for at in [18, 22, entry_at + 20, entry_at + 24] {
+        long[at] += 1;
+    }
+    assert!(found(&long).unwrap_err().message().contains("before the entries"));
+    let entry_at = bytes.windows(4).position(|four| four == b"PK\x01\x02").unwrap();
     let mut flipped = bytes.clone();
     flipped[entry_at + 16] ^= 1;
     let array = &found(&flipped).unwrap()[0];
