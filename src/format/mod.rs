@@ -27,6 +27,7 @@ pub(crate) mod mds;
 pub(crate) mod megatron;
 mod named;
 pub mod npy;
+pub(crate) mod npz;
 mod piece;
 #[cfg(test)]
 mod real;

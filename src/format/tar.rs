@@ -78,6 +78,7 @@ pub(crate) fn for_each_file(region: &Region, visit: impl FnMut(File) -> Result<(
 struct Extra {
     path: Option<Vec<u8>>,
     len: Option<u64>,
+    is_sparse: bool,
 }
 
 fn walk(region: &Region, mut visit: impl FnMut(File) -> Result<()>) -> Result<()> {
@@ -131,6 +132,9 @@ fn walk(region: &Region, mut visit: impl FnMut(File) -> Result<()>) -> Result<()
             b'x' | b'X' => {
                 let keywords = extra_bytes(region, start, len)?;
                 read_pax(&keywords, start, |keyword, value| extra.take(keyword, value))?;
+                if extra.is_sparse {
+                    return Err(sparse(extra.path.as_deref().unwrap_or_default()).at_byte(at));
+                }
                 expects_member = true;
             }
             b'g' => {
@@ -261,7 +265,10 @@ impl Extra {
                 })?);
             }
             _ if keyword.starts_with(b"GNU.sparse.") => {
-                return Err(sparse(self.path.as_deref().unwrap_or(b"")));
+                self.is_sparse = true;
+                if keyword == b"GNU.sparse.name" {
+                    self.path = Some(value.to_vec());
+                }
             }
             _ => {}
         }

@@ -196,6 +196,12 @@ fn a_shard_cut_anywhere_is_malformed() {
     let forged = [&u32::MAX.to_le_bytes()[..], &bytes[4..]].concat();
     let error = MdsRecords::new(&Region::from_vec(forged), u32::MAX.into()).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Malformed);
+    for (row, offset) in [(0, 19u32), (1, 19), (2, 24), (2, 35), (3, 31)] {
+        let mut forged = bytes.clone();
+        forged[4 + 4 * row..][..4].copy_from_slice(&offset.to_le_bytes());
+        let error = MdsRecords::new(&Region::from_vec(forged), 3).err().unwrap();
+        assert_eq!(error.location().byte, Some(4 + 4 * row as u64), "offset {row}: {error}");
+    }
     let empty = shard_of(b"{}", &[]);
     assert_eq!(MdsRecords::new(&Region::from_vec(empty), 0).unwrap().num_samples, 0);
 }

@@ -105,7 +105,7 @@ fn odd_headers_that_are_valid() {
     };
     let v7 = |bytes: &mut [u8]| bytes[257..265].fill(0);
     let spaces = |bytes: &mut [u8]| bytes[124..136].copy_from_slice(b"         3 \0");
-    let link = |bytes: &mut [u8]| bytes[124..136].copy_from_slice(b"00000005000\0");
+    let link = |bytes: &mut [u8]| bytes[124..136].copy_from_slice(b"00000004000\0");
     let bytes = archive([
         member("a", b'0', b"abc", prefix),
         member("b", b'0', b"abc", gnu),
@@ -150,11 +150,11 @@ fn an_archive_ends_at_two_blocks_of_zeros_or_with_the_file() {
 
 #[test]
 fn what_cannot_be_honoured_is_refused_by_name() {
-    let sparse = pax(&[("GNU.sparse.major", "1")]);
+    let sparse = pax(&[("GNU.sparse.major", "1"), ("GNU.sparse.name", "holes")]);
     let (path, size) = (pax(&[("path", "all")]), pax(&[("size", "0")]));
     for (kind, content, word) in [
         (b'S', &b""[..], "'it' is a sparse file"),
-        (b'x', &sparse, "sparse"),
+        (b'x', &sparse, "'holes' is a sparse file"),
         (b'M', b"", "volume"),
         (b'g', &path, "'path'"),
         (b'g', &size, "'size'"),
@@ -222,6 +222,13 @@ fn forged_numbers_are_refused() {
         let bytes = archive([member("", b'x', content, |_| ()), member("a", b'0', b"", |_| ())]);
         let error = files(&bytes).unwrap_err();
         assert_eq!((error.kind(), error.location().byte), (ErrorKind::Malformed, Some(512)), "{error}");
+    }
+    for at in [0, 99, 130, 150, 200, 511] {
+        let mut bytes = archive([member("a", b'0', b"abc", |_| ())]);
+        bytes[at] ^= 1;
+        assert!(!looks_like(&bytes));
+        let error = files(&bytes).unwrap_err();
+        assert_eq!((error.kind(), error.location().byte), (ErrorKind::Malformed, Some(0)), "byte {at}");
     }
     let big = vec![b'a'; EXTRA_BYTES_MAX as usize + 1];
     for kind in [b'L', b'x', b'g'] {
