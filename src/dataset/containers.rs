@@ -1,7 +1,7 @@
 //! Files whose rows lie where an index within or beside them says: tar archives, indexed and plain token files.
 #![forbid(unsafe_code)]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
@@ -13,8 +13,9 @@ use super::options::OpenOptions;
 use super::shard::Opened;
 use crate::error::{Error, Result};
 use crate::format::megatron::{self, MegatronIndex};
-use crate::format::{Piece, TokenSpec, Values, webdataset};
-use crate::map::Region;
+use crate::format::{Piece, TokenSpec, Values, npz, webdataset};
+use crate::layout::tensor_field;
+use crate::map::{MapOptions, Region};
 
 /// The name of the column of token files.
 const TOKENS: &str = "tokens";
@@ -74,8 +75,11 @@ pub(super) fn megatron(source: &FileSource, path: &Path, options: &OpenOptions) 
 }
 
 /// The index file that stands for `path`: that of the tokens at `path`, or of both where `path` is their common name.
-pub(super) fn index_of(path: &Path) -> Option<std::path::PathBuf> {
+pub(super) fn index_of(path: &Path) -> Option<PathBuf> {
     let is_bin = path.extension().is_some_and(|extension| extension == "bin");
+    if path.exists() != is_bin {
+        return None;
+    }
     let index = if is_bin {
         path.with_extension("idx")
     } else {
@@ -83,12 +87,38 @@ pub(super) fn index_of(path: &Path) -> Option<std::path::PathBuf> {
         name.push(".idx");
         name.into()
     };
-    let is_index = || -> Result<bool> {
-        let region = Region::map(&index, &Default::default())?;
-        let head = region.read(0..region.len_bytes().min(megatron::HEADER_BYTES as u64))?;
-        Ok(megatron::looks_like(&head))
-    };
-    (is_bin != path.exists() || is_bin).then(is_index)?.is_ok_and(|is| is).then_some(index)
+    let region = Region::map(&index, &MapOptions::new()).ok()?;
+    let head = region.read(0..region.len_bytes().min(megatron::HEADER_BYTES as u64)).ok()?;
+    megatron::looks_like(&head).then_some(index)
+}
+
+/// Opens an archive of arrays: a column each, all of as many rows.
+pub(super) fn npz(source: &FileSource) -> Result<Opened> {
+    let region = source.kept()?;
+    let arrays = npz::arrays(region)?;
+    let rows = arrays.iter().map(|array| array.tensor.num_rows);
+    if rows.clone().min() != rows.max() {
+        let shapes: Vec<_> = arrays.iter().map(|array| format!("{}: {}", array.name, array.tensor)).collect();
+        return Err(Error::mismatch(format!(
+            "expected arrays of as many rows, which become columns, found {}",
+            shapes.join("; ")
+        )));
+    }
+    let (mut fields, mut pieces) = (Vec::new(), Vec::new());
+    for array in &arrays {
+        let file = &array.tensor;
+        fields.push(tensor_field(&array.name, file.dtype, &file.row_shape, false));
+        pieces.push(if array.member.is_deflated {
+            let inflated = Region::from_vec(npz::inflate_member(region, &array.member)?);
+            Piece::of_tensor_file(file, &inflated)?
+        } else {
+            Piece::of_tensor_file(file, region)?
+        });
+    }
+    if fields.is_empty() {
+        return Err(Error::malformed("expected at least one array in the archive, found none"));
+    }
+    Ok(Opened::new(Some(region.clone()), Arc::new(Schema::new(fields)), vec![pieces]))
 }
 
 /// Refuses `windows` for a file that is no index of tokens.

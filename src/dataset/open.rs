@@ -221,6 +221,7 @@ fn read_metadata(region: Region, path: &Path, options: &OpenOptions, known: &mut
         Some(FileFormat::TfRecord) => records::tfrecord(&source, options, known),
         Some(FileFormat::Text) => records::text(&source, options),
         Some(FileFormat::Tar) => containers::tar(&source),
+        Some(FileFormat::Npz) => containers::npz(&source),
         Some(FileFormat::MegatronIndex) => containers::megatron(&source, path, options),
         Some(FileFormat::Gzip | FileFormat::Zstd) => {
             Err(Error::unsupported("expected one layer of compression, found two"))
