@@ -84,7 +84,7 @@ impl Dataset {
 fn in_memory(schema: SchemaRef, region: Option<Region>, pieces: Vec<Vec<Piece>>) -> Result<Dataset> {
     let rows: Vec<_> =
         pieces.iter().map(|columns| columns.first().map_or(0, |piece| piece.num_rows)).collect();
-    let opened = Opened { region, schema: schema.clone(), chunks: pieces };
+    let opened = Opened::new(region, schema.clone(), pieces);
     let shard = Arc::new(Shard::open_now("memory".to_owned(), None, opened));
     let chunks = rows.into_iter().enumerate();
     let chunks =

@@ -171,7 +171,8 @@ fn push_shard(shard: Shard, chunk_rows: Vec<u64>, shards: &mut Vec<Arc<Shard>>, 
     shards.push(shard);
 }
 
-fn in_words(schema: &Schema) -> String {
+/// The columns and their types.
+pub(crate) fn in_words(schema: &Schema) -> String {
     let columns: Vec<_> =
         schema.fields().iter().map(|field| format!("{}: {}", field.name(), field.data_type())).collect();
     format!("({})", columns.join(", "))
@@ -199,7 +200,8 @@ fn read_metadata(region: Region, path: &Path, options: &OpenOptions) -> Result<O
     let head = region.read(0..region.len_bytes().min(HEAD_BYTES as u64))?;
     let mut format = detect(&head, &name);
     let mut region = region;
-    if format == Some(FileFormat::Gzip) {
+    let is_inflated = format == Some(FileFormat::Gzip);
+    if is_inflated {
         region = inflate(&region)?;
         let head = region.read(0..region.len_bytes().min(HEAD_BYTES as u64))?;
         format = detect(&head, name.trim_end_matches(".gz"));
@@ -208,7 +210,9 @@ fn read_metadata(region: Region, path: &Path, options: &OpenOptions) -> Result<O
     match format {
         Some(FileFormat::ArrowFile | FileFormat::ArrowStream) => {
             let table = ipc::open(&region)?;
-            Ok(Opened { region: Some(region), schema: table.schema, chunks: table.chunks })
+            // Bytes of the file, not of what it was inflated to.
+            let extents = if is_inflated { Vec::new() } else { table.extents };
+            Ok(Opened { extents, ..Opened::new(Some(region), table.schema, table.chunks) })
         }
         Some(FileFormat::Idx) => {
             let header = region.read(0..region.len_bytes().min(idx::HEADER_BYTES_MAX as u64))?;
@@ -231,7 +235,7 @@ fn read_metadata(region: Region, path: &Path, options: &OpenOptions) -> Result<O
 fn tensor(file: &TensorFile, region: Region, column: &str) -> Result<Opened> {
     let piece = Piece::of_tensor_file(file, &region)?;
     let field = tensor_field(column, file.dtype, &file.row_shape, false);
-    Ok(Opened { region: Some(region), schema: Arc::new(Schema::new(vec![field])), chunks: vec![vec![piece]] })
+    Ok(Opened::new(Some(region), Arc::new(Schema::new(vec![field])), vec![vec![piece]]))
 }
 
 fn fixed(region: Region, spec: &FixedSpec) -> Result<Opened> {
@@ -249,7 +253,7 @@ fn fixed(region: Region, spec: &FixedSpec) -> Result<Opened> {
         pieces.push(Piece::of_tensor_file(file, &region)?);
         fields.push(tensor_field(&field.name, file.dtype, &file.row_shape, false));
     }
-    Ok(Opened { region: Some(region), schema: Arc::new(Schema::new(fields)), chunks: vec![pieces] })
+    Ok(Opened::new(Some(region), Arc::new(Schema::new(fields)), vec![pieces]))
 }
 
 /// Inflating stops at this many bytes more than the deflate format can make of a file's size.

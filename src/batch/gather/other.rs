@@ -116,7 +116,7 @@ impl Scratch {
             match validity {
                 Some(mask) => bytes[mask + i] = valid.into(),
                 None if !valid && column.fill.is_none() => {
-                    return Err(table.chunks[chunk].shard.place(undeclared_null(column, row)));
+                    return Err(table.place(chunk, row, undeclared_null(column, row)));
                 }
                 None => {}
             }

@@ -65,7 +65,7 @@ impl Runs {
             let valid = unsafe { is_valid(piece, row) };
             match validity {
                 Some(mask) => slot.bytes()[mask + i] = valid.into(),
-                None if !valid => return Err(table.chunks[chunk].shard.place(undeclared_null(column, row))),
+                None if !valid => return Err(table.place(chunk, row, undeclared_null(column, row))),
                 None => {}
             }
             // SAFETY: as above, for its offsets.
@@ -81,7 +81,7 @@ impl Runs {
                     end as i64
                 ))
                 .at_byte(offsets.offset());
-                return Err(table.chunks[chunk].shard.place(error));
+                return Err(table.place(chunk, row, error));
             }
             let len = if valid { ((end - start) * width) as usize } else { 0 };
             let address = items.as_ptr().wrapping_add((start * width) as usize);
@@ -127,17 +127,19 @@ impl Runs {
         for row in runs.len()..=num_rows {
             write_offset(bytes, row, offset);
         }
-        if column.kind == ColumnKind::Text {
-            check_text(&bytes[start..start + total], runs).map_err(|(i, error)| {
-                let (chunk, row) = (located.chunks[i] as usize, located.rows[i]);
-                table.chunks[chunk].shard.place(
-                    Error::malformed(format!(
-                        "column '{}': expected UTF-8 in row {row} of the chunk: {error}",
-                        column.field.name()
-                    ))
-                    .with_source(error),
-                )
-            })?;
+        if column.kind == ColumnKind::Text
+            && let Err((i, e)) = check_text(&bytes[start..start + total], runs)
+        {
+            let (chunk, row) = (located.chunks[i] as usize, located.rows[i]);
+            let message =
+                format!("column '{}': expected UTF-8 in row {row} of the chunk: {e}", column.field.name());
+            let error = Error::malformed(message).with_source(e);
+            let piece = lanes.piece(table, column.index, chunk)?;
+            let Values::Runs { items, .. } = &piece.values else {
+                unreachable!("`lane::measure` and the column's kind agree")
+            };
+            let byte = items.offset() + (runs[i].0.addr() - items.as_ptr().addr()) as u64;
+            return Err(table.place(chunk, row, error.at_byte(byte)));
         }
         Ok(total as u64)
     }
