@@ -69,8 +69,9 @@ impl ConvertOptions {
         self
     }
 
-    /// Writes the elements of the tensor column `column` as `dtype`, converted as Rust's `as` does: to integers it
-    /// truncates and saturates, to floats it rounds to nearest.
+    /// Writes the elements of the tensor column `column` as `dtype`, converted as Rust's `as` does: what becomes a float is
+    /// rounded to nearest, a float that becomes an integer is truncated and saturates, and an integer that becomes a
+    /// smaller one keeps its low bits.
     ///
     /// The name of a stack stands for all of its columns. Of several casts of a column the last counts.
     pub fn cast(mut self, column: impl Into<String>, dtype: DType) -> Self {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, CommandFactory, ValueEnum};
 use forebay::convert::{ConvertOptions, OnBadRecord, convert};
 use forebay::{DType, Preload, Result};
 
@@ -39,7 +39,8 @@ use crate::source::{Bar, SourceArgs, bytes, open, parse_bytes};
 #[command(verbatim_doc_comment)]
 pub struct Convert {
     /// What to read, and last the folder to write.
-    #[arg(required = true, num_args = 2.., value_names = ["SOURCE", "FOLDER"])]
+    // Flags may stand between them, and clap counts the values on either side by themselves.
+    #[arg(required = true, num_args = 1.., value_names = ["SOURCE", "FOLDER"])]
     paths: Vec<String>,
     /// Columns to write, in this order; all where none is named.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
@@ -91,7 +92,11 @@ enum Policy {
 
 impl Convert {
     pub fn run(self) -> Result<ExitCode> {
-        let (folder, sources) = self.paths.split_last().expect("clap asks for two at least");
+        let Some((folder, sources)) = self.paths.split_last().filter(|(_, sources)| !sources.is_empty())
+        else {
+            let message = "expected what to read, and last the folder to write";
+            crate::Cli::command().error(clap::error::ErrorKind::TooFewValues, message).exit();
+        };
         let dataset = open(sources, &self.source, Preload::No)?;
         let started = Instant::now();
         let bar = Bar::new("converting");
