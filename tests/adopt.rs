@@ -35,7 +35,7 @@ fn lake(folder: &Path) {
         writer.finish().unwrap();
     };
     file("b.arrow", &[10..17, 17..17, 17..30]);
-    file("B.feather", &[0..10]);
+    file("B.feather", &[0..3, 3..10]);
     file("none.arrow", &[]);
     let mut writer = StreamWriter::try_new(File::create(folder.join("stream")).unwrap(), &schema()).unwrap();
     [30..31, 31..60].into_iter().for_each(|rows| writer.write(&batch(rows)).unwrap());

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use arrow::array::*;
@@ -280,6 +281,33 @@ fn a_number_of_shards_is_kept_to() {
         assert_eq!((converted.shards as u64, converted.rows), (shards, table.len()));
         assert_eq!(all_rows(&Dataset::open(&out).unwrap()), all_rows(table));
     }
+}
+
+#[test]
+fn pyarrow_reads_a_stack() {
+    let python = std::env::var("FOREBAY_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
+    let found = Command::new(&python).args(["-c", "import pyarrow"]).stderr(Stdio::null()).status();
+    if !found.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: {python} has no pyarrow (set FOREBAY_TEST_PYTHON to one that has)");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let options = ConvertOptions::new().stack("s", ["v3", "w3"]).columns(["s"]).num_shards(2).shuffle(1);
+    convert(&table(), &out, &options, |_| {}).unwrap();
+    let script = r#"
+import glob, sys
+import pyarrow as pa
+table = pa.concat_tables([pa.ipc.open_file(f).read_all() for f in sorted(glob.glob(sys.argv[1] + "/*.arrow"))])
+table.validate(full=True)
+values = table["s"].combine_chunks().to_numpy_ndarray()
+print(values.shape, values.dtype, values.reshape(-1).tolist())
+"#;
+    let done = Command::new(python).args(["-c", script]).arg(&out).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let found = numbers(&all_rows(&Dataset::open(&out).unwrap()), "s");
+    let found: Vec<_> = found.into_iter().map(|value| value.unwrap() as i64).collect();
+    assert!(String::from_utf8(done.stdout).unwrap() == format!("(1000, 2, 3) int16 {found:?}\n"));
 }
 
 /// Two columns of one name, as a file may have them.

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! ```text
-//! rows ──▶ workers: read, cast, stack ──▶ ring ──▶ caller: write, hash, sync ──▶ journal ──▶ dataset.json
-//!          (any number, any order)        (in order)
+//! rows ──▶ workers: read, cast, stack ──▶ ring ──▶ caller: write, hash ──▶ sync, rename, journal ──▶ dataset.json
+//!          (any number, any order)       (in order)                        (beside the next shard)
 //! ```
 //!
 //! A shard is written under a temporary name, synced, made read-only and renamed, and then noted in a journal. A
@@ -31,7 +31,7 @@ mod writer;
 
 use std::fs;
 use std::path::Path;
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 
 use serde::{Deserialize, Serialize};
 
@@ -86,12 +86,22 @@ const LEDGER: &str = "bad-records.jsonl";
 const RELEASE_BYTES: u64 = 64 << 20;
 
 /// The shards finished so far.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 struct Journal {
     source: String,
     shards: Vec<ShardEntry>,
     /// Those of the rows of these shards.
     bad_records: Vec<BadRecord>,
+}
+
+impl Journal {
+    /// The journal with one shard more, written into `out`; `bad_records` are those of all shards.
+    fn with(mut self, shard: ShardEntry, bad_records: Vec<BadRecord>, out: &Path) -> Result<Self> {
+        self.shards.push(shard);
+        self.bad_records = bad_records;
+        files::write_atomically(&out.join(JOURNAL), &to_json(&self))?;
+        Ok(self)
+    }
 }
 
 /// Writes `dataset` into the folder `out` and tells `progress` after each record batch.
@@ -182,11 +192,12 @@ fn write(
         bytes_done: shards.iter().map(|shard| shard.bytes).sum(),
     };
     progress(done);
-    let mut journal = Journal { source: plan.source.clone(), shards, bad_records: Vec::new() };
+    let mut journal = Journal { source: plan.source.clone(), shards, bad_records: ledger.records().to_vec() };
     let mut release = Release::new(dataset);
     let (first, end) = (plan.shard_batches(shards_found).start, plan.shard_batches(plan.num_shards()).start);
-    thread::scope(|scope| {
+    journal = thread::scope(|scope| {
         let mut batches = work.start(scope, first, end)?;
+        let mut finishing = None;
         for number in shards_found..plan.num_shards() {
             let mut shard = ShardWriter::new(out, number, plan.num_shards(), &columns.schema)?;
             for batch in plan.shard_batches(number) {
@@ -194,11 +205,19 @@ fn write(
                 progress(done);
                 release.after(plan.first_row(batch + 1), done.rows_done);
             }
-            journal.shards.push(shard.finish()?);
-            journal.bad_records = ledger.records().to_vec();
-            files::write_atomically(&out.join(JOURNAL), &to_json(&journal))?;
+            if let Some(finishing) = finishing.take() {
+                journal = join(finishing)?;
+            }
+            // The disk takes its time: the next shard is written while this one is made durable.
+            let journal = std::mem::take(&mut journal);
+            let bad_records = ledger.records().to_vec();
+            let finish = move || journal.with(shard.finish()?, bad_records, out);
+            let thread = thread::Builder::new().name("convert-sync".to_owned());
+            finishing = Some(thread.spawn_scoped(scope, finish).map_err(|e| {
+                Error::new(ErrorKind::Io, format!("cannot start a thread: {e}")).with_source(e)
+            })?);
         }
-        Ok::<_, Error>(())
+        finishing.map_or(Ok(journal), join)
     })?;
     ledger.write(out)?;
     let Journal { source, shards, .. } = journal;
@@ -207,6 +226,11 @@ fn write(
     files::write_atomically(&out.join(MANIFEST), &to_json(&manifest))?;
     files::remove(&out.join(JOURNAL))?;
     Ok(converted)
+}
+
+/// What `thread` made.
+fn join(thread: ScopedJoinHandle<'_, Result<Journal>>) -> Result<Journal> {
+    thread.join().unwrap_or_else(|panic| Err(Error::panicked("finishing a shard", &*panic)))
 }
 
 /// Takes the next batch and writes it to `shard`, but for its bad records, which go into the ledger.

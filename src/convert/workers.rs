@@ -69,7 +69,7 @@ impl<'a> Work<'a> {
         let batches = Batches(consumer);
         for number in 0..threads {
             let producer = producer.clone();
-            let thread = Builder::new().name(format!("forebay-convert-{number}"));
+            let thread = Builder::new().name(format!("convert-{number}"));
             let run = move || self.run(&producer, first);
             thread.spawn_scoped(scope, run).map_err(|e: io::Error| {
                 Error::new(ErrorKind::Io, format!("cannot start thread {number} of {threads}: {e}"))
