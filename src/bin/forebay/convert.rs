@@ -36,11 +36,11 @@ use crate::source::{Bar, SourceArgs, bytes, open, parse_bytes};
 /// A conversion that was interrupted leaves no dataset; the same command run again goes on where it stopped, and ends with
 /// the same bytes.
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
+#[command(verbatim_doc_comment, override_usage = "forebay convert [OPTIONS] <SOURCE>... <FOLDER>")]
 pub struct Convert {
     /// What to read, and last the folder to write.
     // Flags may stand between them, and clap counts the values on either side by themselves.
-    #[arg(required = true, num_args = 1.., value_names = ["SOURCE", "FOLDER"])]
+    #[arg(required = true, num_args = 1.., value_name = "SOURCE... FOLDER")]
     paths: Vec<String>,
     /// Columns to write, in this order; all where none is named.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]

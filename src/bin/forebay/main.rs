@@ -24,7 +24,7 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0, done; 1, failed, or `verify` found damage; 2, wrong usage. What failed is said on \
+const EXIT_CODES: &str = "Exit codes: 0, done; 1, failed, or `verify` found damage; 2, wrong usage.\nWhat failed is said on \
 standard error, with file, record and byte where they are known.";
 
 #[derive(Subcommand)]

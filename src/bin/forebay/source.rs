@@ -9,7 +9,7 @@ use clap::Args;
 use forebay::convert::Progress;
 use forebay::format::FixedSpec;
 use forebay::{Dataset, Error, ErrorKind, OpenOptions, Preload, Result};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
 /// How sources are read: the options of every format, the same in every command.
 #[derive(Args, Clone, Debug)]
@@ -95,13 +95,14 @@ fn split_name(source: &str) -> Option<(&str, &str)> {
 /// A bar over rows that shows rates and time left; drawn only where somebody looks.
 pub struct Bar {
     bar: ProgressBar,
-    began: Cell<Option<(Instant, u64)>>,
+    /// When it was first shown, and what was done by then.
+    began: Cell<Option<(Instant, Progress)>>,
 }
 
 impl Bar {
     pub fn new(doing: &'static str) -> Self {
         let style = ProgressStyle::with_template(
-            "{prefix} {wide_bar} {human_pos}/{human_len} rows  {per_sec}{msg}  {elapsed}, {eta} left",
+            "{prefix} {wide_bar} {human_pos}/{human_len} rows  {msg}  {elapsed}, {eta} left",
         );
         let bar = ProgressBar::new(0).with_prefix(doing);
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
@@ -112,16 +113,18 @@ impl Bar {
     pub fn show(&self, progress: Progress) {
         self.bar.set_length(progress.rows);
         self.bar.set_position(progress.rows_done);
-        let Some((began, bytes_before)) = self.began.get() else {
+        let Some((began, before)) = self.began.get() else {
             // What was found done says nothing of the rate.
-            self.began.set(Some((Instant::now(), progress.bytes_done)));
+            self.began.set(Some((Instant::now(), progress)));
             self.bar.reset_eta();
             return;
         };
         let seconds = began.elapsed().as_secs_f64();
         if seconds > 0.0 {
-            let rate = (progress.bytes_done - bytes_before) as f64 / seconds;
-            self.bar.set_message(format!("  {}/s", bytes(rate as u64)));
+            let rate = |done: u64, before: u64| ((done - before) as f64 / seconds) as u64;
+            let rows = HumanCount(rate(progress.rows_done, before.rows_done));
+            let bytes = bytes(rate(progress.bytes_done, before.bytes_done));
+            self.bar.set_message(format!("{rows} rows/s, {bytes}/s"));
         }
     }
 
