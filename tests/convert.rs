@@ -1,9 +1,6 @@
 //! A conversion leaves a whole dataset or none, and what it writes any Arrow reader opens with identical values.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
@@ -12,18 +9,6 @@ use arrow::datatypes::*;
 use forebay::convert::{ConvertOptions, convert, verify};
 use forebay::{DType, Dataset, ErrorKind, tensor_field};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-
-fn forebay(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
-    command.args(args).stdin(Stdio::null());
-    command
-}
-
-fn run(args: &[&str]) -> String {
-    let done = forebay(args).output().unwrap();
-    assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
-    String::from_utf8(done.stdout).unwrap()
-}
 
 /// Every kind of column, some values null, in several record batches.
 fn table() -> Dataset {
@@ -84,11 +69,6 @@ fn batch(schema: &Arc<Schema>, rows: usize, dice: &mut StdRng) -> RecordBatch {
 
 fn all_rows(dataset: &Dataset) -> RecordBatch {
     dataset.gather(&(0..dataset.len()).collect::<Vec<_>>()).unwrap()
-}
-
-fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
-    entries.map(|e| (e.file_name().into_string().unwrap(), fs::read(e.path()).unwrap())).collect()
 }
 
 #[test]
@@ -221,75 +201,6 @@ for f in glob.glob(sys.argv[1] + "/*.arrow"):
     assert_eq!(lines.next().unwrap(), format!("point {}", python_list(x)));
 }
 
-/// A source of some 16 MB, and the command that converts it into shards of 1 MiB.
-fn source(folder: &Path) -> PathBuf {
-    let path = folder.join("numbers.npy");
-    let rows = 1usize << 16;
-    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, 64), }}");
-    let padded = (10 + header.len() + 1).next_multiple_of(64) - 10;
-    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-    bytes.extend((padded as u16).to_le_bytes());
-    bytes.extend(format!("{header:<width$}\n", width = padded - 1).as_bytes());
-    bytes.extend((0..rows * 64).flat_map(|i| (i as f32).to_le_bytes()));
-    fs::write(&path, bytes).unwrap();
-    path
-}
-
-#[test]
-fn killed_at_any_moment_it_leaves_no_dataset_or_a_whole_one_and_goes_on() {
-    let folder = tempfile::tempdir().unwrap();
-    let source = source(folder.path());
-    let source = source.to_str().unwrap();
-    let whole = folder.path().join("whole");
-    run(&["convert", source, whole.to_str().unwrap(), "--shard-size", "1MiB"]);
-    let expected = files(&whole);
-    assert_eq!(expected.len(), 17, "16 shards and dataset.json");
-
-    let mut dice = StdRng::seed_from_u64(7);
-    let (mut killed, mut went_on) = (0, 0);
-    for round in 0..12 {
-        let out = folder.path().join(format!("out-{round}"));
-        let args = ["convert", source, out.to_str().unwrap(), "--shard-size", "1MiB"];
-        for attempt in 0.. {
-            let mut child = forebay(&args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-            // The moment: some number of polls of the child, a few microseconds each; later from kill to kill, so that it ends.
-            let polls = dice.random_range(0..2000 << attempt.min(12));
-            let mut running = true;
-            for _ in 0..polls {
-                if child.try_wait().unwrap().is_some() {
-                    running = false;
-                    break;
-                }
-            }
-            if running {
-                child.kill().unwrap();
-                killed += 1;
-            }
-            let status = child.wait().unwrap();
-            let mut said = String::new();
-            child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
-            went_on += u32::from(said.contains("found finished"));
-            match Dataset::open(&out) {
-                Ok(dataset) => {
-                    assert_eq!(dataset.len(), 1 << 16, "a dataset that is there is whole");
-                    assert!(verify(&out, |_| {}).unwrap().is_empty());
-                }
-                Err(error) => {
-                    assert!(!status.success(), "it said it was done");
-                    assert_eq!(error.kind(), ErrorKind::Io, "{error}");
-                }
-            }
-            if status.success() {
-                break;
-            }
-        }
-        assert!(files(&out) == expected, "round {round}: the bytes differ, or something was left behind");
-        fs::remove_dir_all(&out).unwrap();
-    }
-    eprintln!("{killed} kills, {went_on} conversions went on behind finished shards");
-    assert!(killed > 20 && went_on > 0, "the kills came at telling moments");
-}
-
 #[test]
 fn only_one_conversion_writes_into_a_folder() {
     let folder = tempfile::tempdir().unwrap();
@@ -344,44 +255,4 @@ fn verify_finds_every_flipped_byte_and_says_where() {
     fs::write(&shard, &whole[..whole.len() - 1]).unwrap();
     let error = Dataset::open(&out).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Mismatch, "{error}");
-    let done = forebay(&["verify", out.to_str().unwrap()]).output().unwrap();
-    assert_eq!(done.status.code(), Some(1));
-}
-
-#[test]
-fn the_binary_converts_inspects_and_measures() {
-    let folder = tempfile::tempdir().unwrap();
-    let source = source(folder.path());
-    let labels = folder.path().join("labels.bin");
-    fs::write(&labels, (0..1u32 << 16).flat_map(|i| i.to_be_bytes()).collect::<Vec<_>>()).unwrap();
-    let labels_out = folder.path().join("labels");
-    run(&["convert", labels.to_str().unwrap(), labels_out.to_str().unwrap(), "--fixed", "n:>u32"]);
-    let out = folder.path().join("out");
-    let (x, y) = (format!("x={}", source.display()), format!("y={}", labels_out.display()));
-    let said = run(&["convert", &x, &y, out.to_str().unwrap(), "--shard-size", "4MiB"]);
-    assert!(said.contains("65536 rows in"), "{said}");
-    let out = out.to_str().unwrap();
-    let said = run(&["inspect", out]);
-    for expected in ["65536 rows", "x: f32[64]", "y: u32", "mapped: x, y"] {
-        assert!(said.contains(expected), "expected {expected} in\n{said}");
-    }
-    assert!(run(&["head", out, "-n", "3"]).contains("64.0"));
-    assert!(run(&["verify", out]).contains("whole"));
-    let digest = |threads: &str, shuffle: &str| {
-        let line =
-            run(&["bench", out, "--json", "--epochs", "1", "--threads", threads, "--shuffle", shuffle]);
-        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-        for key in
-            ["rows", "bytes", "seconds", "rows_per_s", "gb_per_s", "first_batch_ms", "cpu_s", "peak_rss_mb"]
-        {
-            assert!(line[key].is_number(), "{key} in {line}");
-        }
-        assert_eq!((line["rows"].as_u64(), line["batch_size"].as_u64()), (Some(65536), Some(256)));
-        line["digest"].as_str().unwrap().to_owned()
-    };
-    assert_eq!(digest("0", "exact"), digest("3", "exact"));
-    assert_ne!(digest("1", "none"), digest("1", "exact"));
-    let missing = forebay(&["inspect", "no/such/file"]).output().unwrap();
-    assert_eq!(missing.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&missing.stderr).contains("no/such/file"));
 }

@@ -26,8 +26,9 @@ pub fn col(name: impl Into<String>) -> Col {
 }
 
 impl Col {
-    /// Converts each element to `T` while it is copied, as Rust's `as` does: to integers it truncates and
-    /// saturates, to floats it rounds to nearest.
+    /// Converts each element to `T` while it is copied, as Rust's `as` does: what becomes a float is rounded to nearest,
+    /// a float that becomes an integer is truncated and saturates, and an integer that becomes a smaller one keeps its
+    /// low bits.
     pub fn cast<T: Element>(self) -> Self {
         self.cast_to(T::DTYPE)
     }

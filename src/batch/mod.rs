@@ -27,6 +27,7 @@ use crate::staging::{Slot, SlotMut, SlotPool};
 pub use col::{Col, col};
 pub(crate) use gather::{Gatherer, RowSource};
 pub(crate) use plan::{BatchPlan, check_decode_budget};
+pub(crate) use rows::RowReader;
 pub use tensor::{Ragged, RaggedText, Tensor, TensorMut};
 
 /// Some rows of a dataset, ready for the trainer.

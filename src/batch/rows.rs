@@ -5,11 +5,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, make_array, new_empty_array};
+use arrow::buffer::Buffer;
 use arrow::compute::interleave;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, FieldRef};
 use arrow::error::ArrowError;
 
-use super::{Batch, BatchPlan, Col, Gatherer, RowSource, Turn};
+use super::{Batch, BatchPlan, BatchPool, Col, Gatherer, RowSource, Turn};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::format::Values;
@@ -46,20 +47,8 @@ impl Dataset {
 
     /// As [`gather`](Dataset::gather), before the look at the files.
     fn gather_unchecked(&self, rows: &[u64]) -> Result<RecordBatch> {
-        // Columns a kernel can read go through a batch, the others through Arrow's own arrays.
-        let other: Vec<_> =
-            (0..self.columns().len()).map(|index| self.needs_arrow(index, rows)).collect::<Result<_>>()?;
-        let fields = self.schema().fields();
-        let read: Vec<_> = (0..fields.len()).filter(|&index| !other[index]).collect();
-        let mut gathered = self.gather_columns(&read, rows)?.into_iter();
-        let mut arrays = Vec::with_capacity(fields.len());
-        for (index, other) in other.into_iter().enumerate() {
-            arrays.push(if other {
-                self.interleave(index, rows)?
-            } else {
-                gathered.next().expect("one for each tensor")
-            });
-        }
+        let columns = self.schema().fields().iter().map(|field| Col::from(field.name())).enumerate();
+        let arrays = RowReader::new(self, columns.collect(), rows.len(), 1)?.gather(rows)?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
         RecordBatch::try_new_with_options(self.schema().clone(), arrays, &options)
             .map_err(|e| Error::malformed(format!("the rows do not fit their schema: {e}")).with_source(e))
@@ -74,23 +63,6 @@ impl Dataset {
         self.gather(&[row])
     }
 
-    /// `rows` of the columns numbered in `columns`, all of which a kernel can read.
-    fn gather_columns(&self, columns: &[usize], rows: &[u64]) -> Result<Vec<ArrayRef>> {
-        if columns.is_empty() {
-            return Ok(Vec::new());
-        }
-        let dataset = self.with_distinct_names()?;
-        let fields = dataset.schema().fields();
-        let columns: Vec<_> = columns.iter().map(|&index| Col::from(fields[index].name())).collect();
-        let plan = Arc::new(BatchPlan::new(&dataset, &columns, rows.len().max(1), false)?);
-        let pool = SlotPool::new(Staging::Heap, 1, 1, plan.clone());
-        let mut gatherer = Gatherer::new(plan);
-        let rows = RowSource::List(rows);
-        let (batch, _) =
-            Batch::gather(&mut gatherer, (&pool, 0), &rows, Turn::default(), None, &mut Vec::new())?;
-        Ok(batch.record_batch()?.columns().to_vec())
-    }
-
     /// The same columns, no two of one name: a file may repeat names, a batch may not.
     fn with_distinct_names(&self) -> Result<Dataset> {
         let fields = self.schema().fields();
@@ -102,29 +74,6 @@ impl Dataset {
         fields.iter().enumerate().try_fold(self.clone(), |dataset, (index, field)| {
             dataset.rename(field.name(), &format!("column {index}, {}", field.name()))
         })
-    }
-
-    /// Whether `rows` of the column `index` can only be read through Arrow's own arrays: by its type, or because
-    /// values inside its lists are null.
-    fn needs_arrow(&self, index: usize, rows: &[u64]) -> Result<bool> {
-        let column = &self.columns()[index];
-        let table = &self.tables()[column.table];
-        match self.schema().fields()[index].data_type() {
-            _ if column.kind == ColumnKind::Other => return Ok(true),
-            DataType::FixedSizeList(..) | DataType::List(_) | DataType::LargeList(_) => {}
-            _ => return Ok(false),
-        }
-        let mut rows = rows.to_vec();
-        table.rows.map(&mut rows);
-        let mut chunks: Vec<_> = rows.into_iter().map(|row| table.directory.locate(row).0).collect();
-        chunks.sort_unstable();
-        chunks.dedup();
-        for chunk in chunks {
-            if matches!(table.readable(chunk, column.index)?.values, Values::Array(_)) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// `rows` of the column `index`, some of which only Arrow's own arrays hold.
@@ -163,7 +112,9 @@ impl Dataset {
             }
         }
         if !by_kernel.is_empty() {
-            arrays[0] = self.gather_columns(&[index], &by_kernel)?.remove(0);
+            let mut reader =
+                RowReader::new(self, vec![(index, Col::from(field.name()))], by_kernel.len(), 1)?;
+            arrays[0] = reader.by_kernel(&[0], &by_kernel)?.remove(0);
         }
         let arrays: Vec<&dyn Array> = arrays.iter().map(AsRef::as_ref).collect();
         let gathered = interleave(&arrays, &indices).and_then(|array| with_type(array, data_type));
@@ -175,6 +126,167 @@ impl Dataset {
                 None => error,
             }
         })
+    }
+}
+
+/// Reads listed rows of some columns, of every type, and keeps its memory from one call to the next.
+pub(crate) struct RowReader {
+    /// No two columns of it have one name.
+    dataset: Dataset,
+    /// The dataset's column of each, and what is asked of it.
+    columns: Vec<(usize, Col)>,
+    /// As the rows are handed out.
+    fields: Vec<FieldRef>,
+    /// For each column, what is known of the chunks its rows may lie in; empty for columns that need no such look.
+    chunks: Vec<Vec<HeldBy>>,
+    batch_size: usize,
+    keep_slots: usize,
+    kernel: Option<Kernel>,
+}
+
+/// What reads the rows of a chunk of lists.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum HeldBy {
+    Unknown,
+    Kernel,
+    /// Values inside the lists are null.
+    Arrow,
+}
+
+/// Batches of the columns, numbered as the reader does, that a kernel reads.
+struct Kernel {
+    columns: Vec<usize>,
+    pool: BatchPool,
+    gatherer: Gatherer,
+    lent: Vec<Option<Buffer>>,
+}
+
+impl RowReader {
+    /// Reads up to `batch_size` rows at a time of `columns`, each the number of a column of `dataset` and what is asked of
+    /// it (its name goes by the number). Keeps the memory of up to `keep_slots` batches that were let go.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`BatchPlan::new`], except that columns of every type are read as they are.
+    pub(crate) fn new(
+        dataset: &Dataset,
+        mut columns: Vec<(usize, Col)>,
+        batch_size: usize,
+        keep_slots: usize,
+    ) -> Result<Self> {
+        let dataset = dataset.with_distinct_names()?;
+        let mut fields = Vec::with_capacity(columns.len());
+        for (index, col) in &mut columns {
+            let field = &dataset.schema().fields()[*index];
+            let name = std::mem::replace(&mut col.name, field.name().clone());
+            fields.push(if dataset.columns()[*index].kind == ColumnKind::Other {
+                if col.cast.is_some() || col.scale.is_some() || col.fill.is_some() {
+                    return Err(Error::invalid(format!(
+                        "column '{name}' is of type {}: cast, scale and fill apply to tensors",
+                        field.data_type()
+                    )));
+                }
+                Arc::new(field.as_ref().clone().with_name(name))
+            } else {
+                let plan = BatchPlan::new(&dataset, std::slice::from_ref(col), 1, false)?;
+                Arc::new(plan.columns[0].field.as_ref().clone().with_name(name))
+            });
+        }
+        let chunks = vec![Vec::new(); columns.len()];
+        Ok(RowReader {
+            dataset,
+            columns,
+            fields,
+            chunks,
+            batch_size: batch_size.max(1),
+            keep_slots,
+            kernel: None,
+        })
+    }
+
+    /// The columns as they are handed out, under the names they were asked for by.
+    pub(crate) fn fields(&self) -> &[FieldRef] {
+        &self.fields
+    }
+
+    /// The rows listed, which the dataset has; the files are to be looked at afterwards (`Dataset::check`).
+    pub(crate) fn gather(&mut self, rows: &[u64]) -> Result<Vec<ArrayRef>> {
+        // Columns a kernel can read go through a batch, the others through Arrow's own arrays.
+        let mut read = Vec::with_capacity(self.columns.len());
+        for number in 0..self.columns.len() {
+            if !self.needs_arrow(number, rows)? {
+                read.push(number);
+            }
+        }
+        let mut gathered = self.by_kernel(&read, rows)?.into_iter();
+        let mut read = read.into_iter().peekable();
+        let mut arrays = Vec::with_capacity(self.columns.len());
+        for (number, (index, col)) in self.columns.iter().enumerate() {
+            arrays.push(if read.next_if_eq(&number).is_some() {
+                gathered.next().expect("one for each column read")
+            } else if col.cast.is_some() || col.scale.is_some() || col.fill.is_some() {
+                return Err(Error::unsupported(format!(
+                    "values inside the lists of column '{}' are null, which no cast or fill can read",
+                    self.fields[number].name()
+                )));
+            } else {
+                self.dataset.interleave(*index, rows)?
+            });
+        }
+        Ok(arrays)
+    }
+
+    /// `rows` of the columns numbered in `columns`, all of which a kernel can read.
+    fn by_kernel(&mut self, columns: &[usize], rows: &[u64]) -> Result<Vec<ArrayRef>> {
+        if columns.is_empty() {
+            return Ok(Vec::new());
+        }
+        if self.kernel.as_ref().is_none_or(|kernel| kernel.columns != columns) {
+            let asked: Vec<_> = columns.iter().map(|&number| self.columns[number].1.clone()).collect();
+            let plan = Arc::new(BatchPlan::new(&self.dataset, &asked, self.batch_size, false)?);
+            self.kernel = Some(Kernel {
+                columns: columns.to_vec(),
+                pool: SlotPool::new(Staging::Heap, 1, self.keep_slots, plan.clone()),
+                gatherer: Gatherer::new(plan),
+                lent: Vec::new(),
+            });
+        }
+        let kernel = self.kernel.as_mut().expect("made above");
+        let rows = RowSource::List(rows);
+        let (gatherer, lent) = (&mut kernel.gatherer, &mut kernel.lent);
+        let (batch, _) = Batch::gather(gatherer, (&kernel.pool, 0), &rows, Turn::default(), None, lent)?;
+        Ok(batch.record_batch()?.columns().to_vec())
+    }
+
+    /// Whether `rows` of the column `number` can only be read through Arrow's own arrays: by its type, or because
+    /// values inside its lists are null.
+    fn needs_arrow(&mut self, number: usize, rows: &[u64]) -> Result<bool> {
+        let index = self.columns[number].0;
+        let column = &self.dataset.columns()[index];
+        match self.dataset.schema().fields()[index].data_type() {
+            _ if column.kind == ColumnKind::Other => return Ok(true),
+            DataType::FixedSizeList(..) | DataType::List(_) | DataType::LargeList(_) => {}
+            _ => return Ok(false),
+        }
+        let table = &self.dataset.tables()[column.table];
+        let (mut rows, mut chunks) = (rows.to_vec(), Vec::with_capacity(rows.len()));
+        table.rows.map(&mut rows);
+        table.directory.locate_all(&mut rows, &mut chunks);
+        let known = &mut self.chunks[number];
+        let mut needed = false;
+        for chunk in chunks {
+            let chunk = chunk as usize;
+            if known.len() <= chunk {
+                known.resize(chunk + 1, HeldBy::Unknown);
+            }
+            if known[chunk] == HeldBy::Unknown {
+                let values = &table.readable(chunk, column.index)?.values;
+                known[chunk] =
+                    if matches!(values, Values::Array(_)) { HeldBy::Arrow } else { HeldBy::Kernel };
+            }
+            needed |= known[chunk] == HeldBy::Arrow;
+        }
+        Ok(needed)
     }
 }
 

@@ -5,7 +5,8 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::JOURNAL;
+use super::{JOURNAL, LEDGER};
+use crate::dataset::ShardEntry;
 use crate::error::{Error, Result};
 
 const LOCK: &str = ".forebay-convert.lock";
@@ -78,6 +79,28 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Whether `name` is one that a conversion gives to a shard.
+fn is_shard(name: &str) -> bool {
+    let number = |part: &str| part.len() >= 5 && part.bytes().all(|byte| byte.is_ascii_digit());
+    let parts = name.strip_prefix("shard-").and_then(|name| name.strip_suffix(".arrow"));
+    parts.and_then(|parts| parts.split_once("-of-")).is_some_and(|(n, of)| number(n) && number(of))
+}
+
+/// Removes what unfinished conversions left in `folder`, but for the shards in `keep`: a conversion that is not the one
+/// they began has other names for its own.
+pub(super) fn sweep(folder: &Path, keep: &[ShardEntry]) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(|e| Error::io(folder, "list the folder", e))? {
+        let path = entry.map_err(|e| Error::io(folder, "list the folder", e))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let whole = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp")).unwrap_or(&name);
+        let is_kept = keep.iter().any(|shard| *shard.file == *name);
+        if (is_shard(whole) && !is_kept) || whole == LEDGER {
+            remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
 /// Removes `path` if it is there.
 pub(super) fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
@@ -95,7 +118,9 @@ pub(super) fn expect_empty(folder: &Path) -> Result<()> {
             || name.starts_with(JOURNAL)
             || (name.starts_with(".shard-") && name.ends_with(".tmp"))
             || name == format!(".{JOURNAL}.tmp")
-            || (name.starts_with("shard-") && name.ends_with(".arrow"));
+            || name.trim_start_matches('.').starts_with(LEDGER)
+            // The first shard is there before the journal is.
+            || (is_shard(&name) && name.starts_with("shard-00000-"));
         if !ours {
             return Err(Error::invalid(format!(
                 "expected an empty folder to convert into, found '{name}' in it"

@@ -68,6 +68,16 @@ impl DecodedChunks {
         Ok(decoded)
     }
 
+    /// Lets go of the chunks before `chunk`.
+    pub(crate) fn forget_before(&self, chunk: usize) {
+        let mut kept = self.lock();
+        let gone: Vec<_> = kept.entries.keys().filter(|key| key.0 < chunk).copied().collect();
+        for key in gone {
+            let entry = kept.entries.remove(&key).expect("found among the entries");
+            kept.bytes -= entry.bytes;
+        }
+    }
+
     /// Counts `bytes` for the entry that holds `cell` and lets go of others until the budget holds.
     fn account(&self, key: Key, cell: &Arc<Mutex<Option<Arc<Piece>>>>, bytes: u64) {
         let mut kept = self.lock();
@@ -128,6 +138,25 @@ mod tests {
                 .unwrap();
         }
         assert_eq!(log, [0, 1, 2, 1]);
+    }
+
+    #[test]
+    fn what_lies_behind_is_forgotten() {
+        let chunks = DecodedChunks::new(100);
+        let mut log = Vec::new();
+        for chunk in [0, 1, 2, 0, 2] {
+            if log.len() == 3 {
+                chunks.forget_before(2);
+            }
+            chunks
+                .get((chunk, 0), || {
+                    log.push(chunk);
+                    Ok((piece(), 25))
+                })
+                .unwrap();
+        }
+        assert_eq!(log, [0, 1, 2, 0]);
+        assert_eq!(chunks.lock().bytes, 50);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::records;
 use super::shard::Opened;
 use crate::error::Result;
 use crate::format::Values;
-use crate::map::Region;
+use crate::map::{Advice, Region};
 
 /// One file of a dataset, as [`Dataset::shards`] tells of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +76,25 @@ impl Dataset {
     /// Tells the system whether rows will be read one after another, or here and there.
     pub(crate) fn advise(&self, sequential: bool) {
         self.tables.iter().flat_map(|table| table.shards.iter()).for_each(|shard| shard.advise(sequential));
+    }
+
+    /// The file, and the record in it, that `row` comes from; of the first of the files where several lie side by side.
+    pub(crate) fn place_of(&self, row: u64) -> (Option<&Path>, u64) {
+        let tables = self.columns.iter().map(|column| &self.tables[column.table]);
+        tables.map(|table| table.place_of(row)).next().unwrap_or((None, row))
+    }
+
+    /// Lets go of what rows before `row` needed in memory, where rows are read one after another.
+    pub(crate) fn forget_before(&self, row: u64) {
+        self.tables.iter().for_each(|table| table.forget_before(row));
+    }
+
+    /// Lets go of the pages of mapped files: they stay in the page cache, and come back when they are touched.
+    pub(crate) fn release_pages(&self) {
+        for region in self.regions() {
+            // Advice: a system that does not take it holds the pages until it wants them.
+            let _ = region.advise(0..region.len_bytes(), Advice::DontNeed);
+        }
     }
 
     /// Errs if a file that rows were read from changed while it was mapped.

@@ -12,7 +12,9 @@
 //! ```
 //!
 //! `schema` is Arrow's, as its `serde` feature writes it. `offset` and `bytes` give the place of a record
-//! batch in its file, metadata included; `xxh3` is the XXH3-64 of those bytes, as 16 hexadecimal digits.
+//! batch in its file, metadata included; `xxh3` is the XXH3-64 of those bytes, as 16 hexadecimal digits. Files that
+//! another program wrote and that were adopted may be of any format: a batch is then a chunk, and where its place in the
+//! file is not known, `offset`, `bytes` and `xxh3` are those of the whole file.
 #![forbid(unsafe_code)]
 
 use std::fs;

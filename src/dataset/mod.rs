@@ -44,6 +44,7 @@ use crate::sampler::{Permutation, epoch_key};
 pub use describe::ShardInfo;
 pub(crate) use manifest::{BatchEntry, MANIFEST, Manifest, ShardEntry};
 pub use open::Source;
+pub(crate) use open::in_words;
 pub use options::OpenOptions;
 use rows::Rows;
 pub use scan::ScanProgress;

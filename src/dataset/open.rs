@@ -152,7 +152,8 @@ fn columns_in(schema: &Schema, other: &Schema) -> Option<Option<Arc<[usize]>>> {
     distinct.then(|| Some(places.into()))
 }
 
-fn in_words(schema: &Schema) -> String {
+/// The columns and their types.
+pub(crate) fn in_words(schema: &Schema) -> String {
     let columns: Vec<_> =
         schema.fields().iter().map(|field| format!("{}: {}", field.name(), field.data_type())).collect();
     format!("({})", columns.join(", "))
@@ -178,7 +179,9 @@ fn read_metadata(region: Region, path: &Path, options: &OpenOptions, known: &mut
     let head = head_of(&region)?;
     let mut format = detect(&head, &name);
     let mut source = FileSource::plain(region);
-    if let Some(compression) = compression(format, &head) {
+    let compression = compression(format, &head);
+    let is_inflated = compression.is_some();
+    if let Some(compression) = compression {
         let budget = options.decode_budget_bytes;
         source =
             FileSource::inflated(source.region, budget, known, move |region| inflate(region, compression))?;
@@ -203,7 +206,9 @@ fn read_metadata(region: Region, path: &Path, options: &OpenOptions, known: &mut
         Some(FileFormat::ArrowFile | FileFormat::ArrowStream) => {
             let region = source.kept()?;
             let table = ipc::open(region)?;
-            Ok(Opened::new(Some(region.clone()), table.schema, table.chunks))
+            // Bytes of the file, not of what it was inflated to.
+            let extents = if is_inflated { Vec::new() } else { table.extents };
+            Ok(Opened { extents, ..Opened::new(Some(region.clone()), table.schema, table.chunks) })
         }
         Some(FileFormat::Idx) => {
             let region = source.kept()?;

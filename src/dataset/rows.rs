@@ -33,6 +33,17 @@ impl Rows {
         }
     }
 
+    /// Whether rows come in the order in which they lie in the table.
+    pub(crate) fn is_ascending(&self) -> bool {
+        match self {
+            Rows::All { .. } => true,
+            Rows::Range { of, .. } => of.is_ascending(),
+            Rows::Permuted { .. } | Rows::List { .. } => false,
+            // The second's rows all lie behind the first's.
+            Rows::Concat { first, second, .. } => first.is_ascending() && second.is_ascending(),
+        }
+    }
+
     /// Replaces each row of the dataset, all below [`len`](Rows::len), by its row of the table.
     pub(crate) fn map(&self, rows: &mut [u64]) {
         match self {
@@ -112,6 +123,22 @@ mod tests {
         assert_eq!(mapped(&list), [7, 2, 2]);
         let both = Rows::Concat { first: list, second: range, second_base: 100 };
         assert_eq!(mapped(&both), [7, 2, 2, 102, 103, 104, 105, 106, 107]);
+    }
+
+    #[test]
+    fn ascending_mappings_ascend() {
+        let all = Arc::new(Rows::All { len: 10 });
+        let range = Arc::new(Rows::Range { of: all.clone(), start: 2, len: 6 });
+        let list = Arc::new(Rows::List { of: all.clone(), list: [3, 1].into() });
+        let both = |second: &Arc<Rows>| Rows::Concat {
+            first: range.clone(),
+            second: second.clone(),
+            second_base: 10,
+        };
+        for rows in [&*all, &*range, &both(&range)] {
+            assert!(rows.is_ascending() && mapped(rows).is_sorted());
+        }
+        assert!(!list.is_ascending() && !both(&list).is_ascending());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A shard: one file, or one table in memory. Opened when a row of it is first asked for.
 #![forbid(unsafe_code)]
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -31,14 +32,16 @@ pub(crate) struct Opened {
     pub(crate) schema: SchemaRef,
     /// The columns of each chunk.
     pub(crate) chunks: Vec<Vec<Piece>>,
+    /// The bytes of the file that each chunk lies in, all of them; empty where they are not known chunk by chunk.
+    pub(crate) extents: Vec<Range<u64>>,
     /// A hash of what its index file depends on, if the format has one.
     pub(crate) dependence: Option<u64>,
 }
 
 impl Opened {
-    /// A shard that lies in no more than one file.
+    /// A shard in no more than one file, of chunks that are not known to lie in bytes of their own.
     pub(crate) fn new(region: Option<Region>, schema: SchemaRef, chunks: Vec<Vec<Piece>>) -> Self {
-        Opened { region, index: None, schema, chunks, dependence: None }
+        Opened { region, index: None, schema, chunks, extents: Vec::new(), dependence: None }
     }
 
     /// The regions that rows are read from.

@@ -1,6 +1,7 @@
 //! A table: chunks of rows one after another, and the way from a row to its chunk.
 #![forbid(unsafe_code)]
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::decoded::DecodedChunks;
@@ -69,6 +70,35 @@ impl Table {
             rows,
             decoded,
         })
+    }
+
+    /// `error`, which happened in row `row` of chunk `chunk`: the record is the row as its file counts them.
+    pub(crate) fn place(&self, chunk: usize, row: u64, error: Error) -> Error {
+        let error = self.chunks[chunk].shard.place(error);
+        error.at_record(self.first_record(chunk) + row)
+    }
+
+    /// The number, in its file, of the first row of `chunk`.
+    fn first_record(&self, chunk: usize) -> u64 {
+        // The chunks of a shard follow one another.
+        let first = chunk - self.chunks[chunk].index;
+        self.chunks[first..chunk].iter().map(|chunk| chunk.num_rows).sum()
+    }
+
+    /// The file, and the record in it, of `row` of the dataset that has this table.
+    pub(crate) fn place_of(&self, mut row: u64) -> (Option<&Path>, u64) {
+        self.rows.map(std::slice::from_mut(&mut row));
+        let (chunk, row) = self.directory.locate(row);
+        (self.chunks[chunk].shard.path(), self.first_record(chunk) + row)
+    }
+
+    /// Lets go of what was decoded of chunks that hold no row from `row` of the dataset on; nothing where its rows do not
+    /// come as they lie.
+    pub(crate) fn forget_before(&self, mut row: u64) {
+        if row < self.rows.len() && self.rows.is_ascending() {
+            self.rows.map(std::slice::from_mut(&mut row));
+            self.decoded.forget_before(self.directory.locate(row).0);
+        }
     }
 
     /// The same table with other rows.

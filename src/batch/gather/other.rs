@@ -13,15 +13,14 @@ use crate::layout::ColumnKind;
 use crate::staging::SlotMut;
 
 impl Scratch {
-    /// The span that the column's rows are a run of, untouched by casts and nulls, and its first byte, if there is one.
+    /// The span that the column's rows are a run of, untouched by nulls, and its first byte, if there is one.
     fn run_of_bytes<'a>(
         &'a mut self,
         table: &'a Table,
         column: &PlannedColumn,
         number: usize,
     ) -> Result<Option<(&'a Span, u64)>> {
-        let run = self.located[column.table].run.filter(|_| column.transform.is_none());
-        let Some((chunk, first)) = run else { return Ok(None) };
+        let Some((chunk, first)) = self.located[column.table].run else { return Ok(None) };
         let piece = self.columns[number].piece(table, column.index, chunk)?;
         Ok(match &piece.values {
             Values::Dense { span, stride }
@@ -40,12 +39,15 @@ impl Scratch {
         column: &PlannedColumn,
         number: usize,
     ) -> Result<Option<Buffer>> {
+        if column.transform.is_some() {
+            return Ok(None);
+        }
         let len = (self.located[column.table].rows.len() * column.source_row_bytes) as u64;
         let run = self.run_of_bytes(table, column, number)?;
         Ok(run.and_then(|(span, start)| lend_span(span, start, len, column.source_width)))
     }
 
-    /// Copies the column's rows to `values` in the slot: at once, where they are a run of memory, or one by one.
+    /// Copies or casts the column's rows to `values` in the slot: at once, where they are a run of memory, or one by one.
     pub(super) fn not_plain(
         &mut self,
         table: &Table,
@@ -55,12 +57,18 @@ impl Scratch {
         values: Range<usize>,
         validity: Option<usize>,
     ) -> Result<()> {
+        let num_elements = self.located[column.table].rows.len() * column.num_elements;
         if let Some((span, start)) = self.run_of_bytes(table, column, number)? {
             let src = span.as_ptr().wrapping_add(start as usize);
             let dst = &mut slot.bytes()[values];
-            // SAFETY: `lane::measure` found that the rows of the chunk lie within its span, and these touch. A slot is no
-            // part of a region.
-            unsafe { std::ptr::copy_nonoverlapping(src, dst.as_mut_ptr(), dst.len()) };
+            // SAFETY: `lane::measure` found that the rows of the chunk lie within its span, and these touch. `dst` has room
+            // for the elements of the rows, of the type they are cast to. A slot is no part of a region.
+            unsafe {
+                match column.transform {
+                    None => std::ptr::copy_nonoverlapping(src, dst.as_mut_ptr(), dst.len()),
+                    Some(transform) => (transform.cast)(src, dst.as_mut_ptr(), num_elements, transform.scale),
+                }
+            }
             return Ok(());
         }
         self.one_by_one(table, column, number, slot, values, validity)
@@ -120,7 +128,7 @@ impl Scratch {
             match validity {
                 Some(mask) => bytes[mask + i] = valid.into(),
                 None if !valid && column.fill.is_none() => {
-                    return Err(table.chunks[chunk].shard.place(undeclared_null(column, row)));
+                    return Err(table.place(chunk, row, undeclared_null(column, row)));
                 }
                 None => {}
             }

@@ -69,14 +69,13 @@ impl Runs {
             // SAFETY: `lane::measure` found the piece for the rows of its chunk, and `row` is one of them.
             let run = unsafe { run_of(piece, row) }.map_err(|error| {
                 let message = format!("column '{}': {}", column.field.name(), error.message());
-                let error =
-                    Error::malformed(message).at_record(row).at_byte(error.location().byte.unwrap_or(0));
-                table.chunks[chunk].shard.place(error)
+                let error = Error::malformed(message).at_byte(error.location().byte.unwrap_or(0));
+                table.place(chunk, row, error)
             })?;
             match validity {
                 Some(mask) => slot.bytes()[mask + i] = run.is_some().into(),
                 None if run.is_none() => {
-                    return Err(table.chunks[chunk].shard.place(undeclared_null(column, row)));
+                    return Err(table.place(chunk, row, undeclared_null(column, row)));
                 }
                 None => {}
             }
@@ -120,17 +119,19 @@ impl Runs {
         for row in runs.len()..=num_rows {
             write_offset(bytes, row, offset);
         }
-        if column.kind == ColumnKind::Text {
-            check_text(&bytes[start..start + total], runs).map_err(|(i, error)| {
-                let (chunk, row) = (located.chunks[i] as usize, located.rows[i]);
-                table.chunks[chunk].shard.place(
-                    Error::malformed(format!(
-                        "column '{}': expected UTF-8 in row {row} of the chunk: {error}",
-                        column.field.name()
-                    ))
-                    .with_source(error),
-                )
-            })?;
+        if column.kind == ColumnKind::Text
+            && let Err((i, e)) = check_text(&bytes[start..start + total], runs)
+        {
+            let (chunk, row) = (located.chunks[i] as usize, located.rows[i]);
+            let message =
+                format!("column '{}': expected UTF-8 in row {row} of the chunk: {e}", column.field.name());
+            let error = Error::malformed(message).with_source(e);
+            let piece = lanes.piece(table, column.index, chunk)?;
+            let Values::Runs { items, .. } = &piece.values else {
+                unreachable!("`lane::measure` and the column's kind agree")
+            };
+            let byte = items.offset() + (runs[i].0.addr() - items.as_ptr().addr()) as u64;
+            return Err(table.place(chunk, row, error.at_byte(byte)));
         }
         Ok(total as u64)
     }

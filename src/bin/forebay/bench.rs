@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::source::{FixedArgs, open};
+use crate::source::{SourceArgs, open};
 
 /// Measure how fast batches come.
 ///
@@ -53,7 +53,7 @@ pub struct Bench {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    fixed: FixedArgs,
+    source: SourceArgs,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -80,7 +80,7 @@ impl Bench {
             PreloadArg::Copy => Preload::Copy,
         };
         let opened = Instant::now();
-        let dataset = open(&self.sources, &self.fixed, preload)?;
+        let dataset = open(&self.sources, &self.source, preload)?;
         let cpu_before = ProcessUsage::of_process().cpu;
         let builder = self.builder(&dataset);
         let mut loader = match self.epochs {

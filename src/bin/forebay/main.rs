@@ -1,6 +1,7 @@
 //! The helper binary: turns files into datasets, looks inside, and finds out who is slow.
 #![forbid(unsafe_code)]
 
+mod adopt;
 mod bench;
 mod convert;
 mod look;
@@ -12,19 +13,24 @@ use clap::{Parser, Subcommand};
 
 /// Feeds training loops: convert files to sharded Arrow, look inside, measure.
 ///
+///   forebay head train.arrow --json -n 3
 ///   forebay convert image=train-images-idx3-ubyte.gz label=train-labels-idx1-ubyte.gz mnist/
 ///   forebay inspect mnist/
 ///   forebay bench mnist/ --batch-size 256 --shuffle exact
 #[derive(Parser)]
-#[command(version, verbatim_doc_comment, arg_required_else_help = true)]
+#[command(version, verbatim_doc_comment, arg_required_else_help = true, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
+const EXIT_CODES: &str = "Exit codes: 0, done; 1, failed, or `verify` found damage; 2, wrong usage.\nWhat failed is said on \
+standard error, with file, record and byte where they are known.";
+
 #[derive(Subcommand)]
 enum Command {
     Convert(convert::Convert),
+    Adopt(adopt::Adopt),
     Inspect(look::Inspect),
     Verify(look::Verify),
     Head(look::Head),
@@ -34,6 +40,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Convert(command) => command.run(),
+        Command::Adopt(command) => command.run(),
         Command::Inspect(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Head(command) => command.run(),

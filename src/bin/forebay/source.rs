@@ -1,18 +1,32 @@
 //! What every command opens, and how progress is shown.
 #![forbid(unsafe_code)]
 
+use std::cell::Cell;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use forebay::convert::Progress;
 use forebay::format::FixedSpec;
 use forebay::{Dataset, Error, ErrorKind, OpenOptions, Preload, Result};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+
+/// How sources are read: the options of every format, the same in every command.
+#[derive(Args, Clone, Debug)]
+pub struct SourceArgs {
+    #[command(flatten)]
+    fixed: FixedArgs,
+}
+
+impl SourceArgs {
+    pub fn options(&self) -> Result<OpenOptions> {
+        self.fixed.apply(Dataset::options())
+    }
+}
 
 /// How files that say nothing of themselves are read.
 #[derive(Args, Clone, Debug)]
-pub struct FixedArgs {
+struct FixedArgs {
     /// Files hold records of one length, with these fields: name:type[shape], … as in label:u8,image:u8[28,28].
     /// `>` before the type means big-endian, `@n` behind it the byte of the record it begins at.
     #[arg(long, value_name = "FIELDS")]
@@ -32,21 +46,21 @@ pub struct FixedArgs {
 }
 
 impl FixedArgs {
-    pub fn options(&self) -> Result<OpenOptions> {
-        let Some(fields) = &self.fixed else { return Ok(Dataset::options()) };
+    fn apply(&self, options: OpenOptions) -> Result<OpenOptions> {
+        let Some(fields) = &self.fixed else { return Ok(options) };
         let mut spec: FixedSpec = fields.parse()?;
         if let Some(bytes) = self.record_bytes {
             spec = spec.record_bytes(bytes);
         }
         let spec =
             spec.header_bytes(self.header_bytes).footer_bytes(self.footer_bytes).hop_bytes(self.hop_bytes);
-        Ok(Dataset::options().fixed(spec))
+        Ok(options.fixed(spec))
     }
 }
 
 /// Opens `sources`: paths and patterns one after another, or `name=path` columns side by side.
-pub fn open(sources: &[String], fixed: &FixedArgs, preload: Preload) -> Result<Dataset> {
-    let options = fixed.options()?.preload(preload);
+pub fn open(sources: &[String], args: &SourceArgs, preload: Preload) -> Result<Dataset> {
+    let options = args.options()?.preload(preload);
     let named: Vec<_> = sources.iter().map(|source| split_name(source)).collect();
     if named.iter().all(Option::is_none) {
         return options.open(sources);
@@ -78,25 +92,40 @@ fn split_name(source: &str) -> Option<(&str, &str)> {
     (is_name && !Path::new(source).exists()).then_some((name, path))
 }
 
-/// A bar over rows that shows rate and time left; drawn only where somebody looks.
+/// A bar over rows that shows rates and time left; drawn only where somebody looks.
 pub struct Bar {
     bar: ProgressBar,
+    /// When it was first shown, and what was done by then.
+    began: Cell<Option<(Instant, Progress)>>,
 }
 
 impl Bar {
     pub fn new(doing: &'static str) -> Self {
         let style = ProgressStyle::with_template(
-            "{msg} {wide_bar} {human_pos}/{human_len} rows  {per_sec}  {eta} left",
+            "{prefix} {wide_bar} {human_pos}/{human_len} rows  {msg}  {elapsed}, {eta} left",
         );
-        let bar = ProgressBar::new(0).with_message(doing);
+        let bar = ProgressBar::new(0).with_prefix(doing);
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.enable_steady_tick(Duration::from_millis(200));
-        Bar { bar }
+        Bar { bar, began: Cell::new(None) }
     }
 
     pub fn show(&self, progress: Progress) {
         self.bar.set_length(progress.rows);
         self.bar.set_position(progress.rows_done);
+        let Some((began, before)) = self.began.get() else {
+            // What was found done says nothing of the rate.
+            self.began.set(Some((Instant::now(), progress)));
+            self.bar.reset_eta();
+            return;
+        };
+        let seconds = began.elapsed().as_secs_f64();
+        if seconds > 0.0 {
+            let rate = |done: u64, before: u64| ((done - before) as f64 / seconds) as u64;
+            let rows = HumanCount(rate(progress.rows_done, before.rows_done));
+            let bytes = bytes(rate(progress.bytes_done, before.bytes_done));
+            self.bar.set_message(format!("{rows} rows/s, {bytes}/s"));
+        }
     }
 
     pub fn finish(self) {
@@ -107,4 +136,10 @@ impl Bar {
 /// `n` bytes, as people write them.
 pub fn bytes(n: u64) -> String {
     bytesize::ByteSize::b(n).to_string()
+}
+
+/// A size as people write it, as `256MiB`.
+pub fn parse_bytes(text: &str) -> std::result::Result<u64, String> {
+    let size = text.parse::<bytesize::ByteSize>();
+    size.map(|size| size.as_u64()).map_err(|e| format!("{e}: expected a size like 256MiB"))
 }

@@ -37,6 +37,10 @@ impl MessageRef {
     pub(super) fn body_offset(&self) -> u64 {
         self.offset + self.metadata_bytes
     }
+
+    pub(super) fn end(&self) -> u64 {
+        self.body_offset() + self.body_bytes
+    }
 }
 
 /// The metadata of a message on the heap, its flatbuffer from `start`.

@@ -30,6 +30,7 @@ mod body;
 mod decode;
 mod frame;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
@@ -46,6 +47,8 @@ pub(crate) struct IpcTable {
     pub(crate) schema: SchemaRef,
     /// One list of columns for each record batch.
     pub(crate) chunks: Vec<Vec<Piece>>,
+    /// The bytes of each record batch; empty where they depend on dictionaries, which lie elsewhere.
+    pub(crate) extents: Vec<Range<u64>>,
 }
 
 /// Reads the metadata of the IPC file or stream in `region`.
@@ -68,7 +71,12 @@ pub(crate) fn open(region: &Region) -> Result<IpcTable> {
     if !mixed.is_empty() {
         chunks = read_chunks(region, &contents, &mixed)?;
     }
-    Ok(IpcTable { schema, chunks })
+    let extents = if contents.dictionaries.is_empty() {
+        contents.batches.iter().map(|message| message.offset..message.end()).collect()
+    } else {
+        Vec::new()
+    };
+    Ok(IpcTable { schema, chunks, extents })
 }
 
 /// The pieces of each record batch, those of the columns `encoded` decoded by arrow whatever they are.
