@@ -17,7 +17,7 @@ use super::shard::{Opened, Shard};
 use super::table::{Chunk, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
-    FileFormat, HEAD_BYTES, Piece, detect, fixed::FixedSpec, idx, ipc, npy, tensor::TensorFile,
+    FileFormat, HEAD_BYTES, Piece, detect, fixed::FixedSpec, idx, ipc, npy, parquet, tensor::TensorFile,
 };
 use crate::layout::tensor_field;
 use crate::map::{Advice, Preload, Region};
@@ -210,6 +210,10 @@ fn read_metadata(region: Region, path: &Path, options: &OpenOptions) -> Result<O
             let table = ipc::open(&region)?;
             Ok(Opened { region: Some(region), schema: table.schema, chunks: table.chunks })
         }
+        Some(FileFormat::Parquet) => {
+            let table = parquet::open(&region)?;
+            Ok(Opened { region: Some(region), schema: table.schema, chunks: table.chunks })
+        }
         Some(FileFormat::Idx) => {
             let header = region.read(0..region.len_bytes().min(idx::HEADER_BYTES_MAX as u64))?;
             tensor(&idx::parse(&header, region.len_bytes())?, region, &options.column_name)
@@ -222,7 +226,7 @@ fn read_metadata(region: Region, path: &Path, options: &OpenOptions) -> Result<O
         }
         Some(FileFormat::Gzip) => Err(Error::unsupported("expected one layer of gzip, found two")),
         _ => Err(Error::unsupported(
-            "the format of the file was not recognised: expected Arrow IPC (file or stream), idx or npy; \
+            "the format of the file was not recognised: expected Arrow IPC (file or stream), Parquet, idx or npy; \
              for records of one length say how they are laid out (OpenOptions::fixed, --fixed)",
         )),
     }
