@@ -10,7 +10,7 @@ use std::env;
 use std::fs;
 use std::io::Write;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::*;
@@ -18,12 +18,11 @@ use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Field, Int8Type, Int16Type, Int64Type, Schema, UnionFields};
 use arrow::ipc::CompressionType;
 use arrow::ipc::writer::{DictionaryHandling, FileWriter, IpcWriteOptions, StreamWriter};
-use common::cases::Cases;
+use common::cases::{Cases, Random};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use forebay::format::FixedSpec;
-use forebay::{Dataset, ErrorKind, OpenOptions};
-use tempfile::TempDir;
+use forebay::{ErrorKind, OpenOptions};
 
 /// Random mutants, unless told otherwise.
 const MUTANTS: usize = 20_000;
@@ -460,44 +459,6 @@ fn random_mutants_are_refused_or_read() {
             random.mutate(&mut mutant);
         }
         cases.bytes(&mutant, &|| format!("{name}, mutant {seed}"));
-    }
-}
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n.max(1) as u64) as usize
-    }
-
-    fn mutate(&mut self, file: &mut Vec<u8>) {
-        let at = self.below(file.len());
-        let len = self.below(file.len() - at).min(64);
-        let word = [0, 1, 2, -1, 255, 1 << 16, i64::from(i32::MAX), i64::MAX, i64::MIN][self.below(9)];
-        match self.below(8) {
-            0 | 1 => file[at] ^= 1 << self.below(8),
-            2 => file[at] = self.next() as u8,
-            3 | 4 if file.len() - at / 8 * 8 >= 8 => {
-                file[at / 8 * 8..][..8].copy_from_slice(&word.to_le_bytes())
-            }
-            5 if file.len() - at / 4 * 4 >= 4 => {
-                file[at / 4 * 4..][..4].copy_from_slice(&(word as i32).to_le_bytes());
-            }
-            6 => {
-                let to = self.below(file.len() - len);
-                file.copy_within(at..at + len, to);
-            }
-            _ if self.below(4) == 0 && at > 0 => file.truncate(at),
-            _ => file[at..at + len].rotate_left(len / 2),
-        }
     }
 }
 
