@@ -162,6 +162,13 @@ impl Error {
         self
     }
 
+    /// The same error, in the column `name`.
+    #[must_use]
+    pub(crate) fn in_column(mut self, name: &str) -> Self {
+        self.0.message = format!("column '{name}': {}", self.0.message).into();
+        self
+    }
+
     pub(crate) fn io(path: impl AsRef<Path>, doing: &str, source: io::Error) -> Self {
         Error::new(ErrorKind::Io, format!("cannot {doing}: {source}")).at_path(path).with_source(source)
     }

@@ -83,7 +83,7 @@ pub(crate) struct Column {
 impl Dataset {
     /// Opens a dataset: a folder with a `dataset.json`, a file, a glob pattern, or a list of them.
     ///
-    /// The format of a file is recognised by its content: Arrow IPC (file or stream), idx (MNIST), npy; idx and npy
+    /// The format of a file is recognised by its content: Arrow IPC (file or stream), Parquet, idx (MNIST), npy; idx and npy
     /// may be wrapped in gzip. Files matched by a pattern come in bytewise order of their paths, those of a list
     /// in the order of the list. For anything but the defaults see [`Dataset::options`].
     ///

@@ -17,7 +17,7 @@ use super::shard::{Opened, Shard};
 use super::table::{Chunk, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
-    FileFormat, HEAD_BYTES, Piece, detect, fixed::FixedSpec, idx, ipc, npy, tensor::TensorFile,
+    FileFormat, HEAD_BYTES, Piece, detect, fixed::FixedSpec, idx, ipc, npy, parquet, tensor::TensorFile,
 };
 use crate::layout::tensor_field;
 use crate::map::{Advice, Region};
@@ -209,6 +209,11 @@ fn read_metadata(region: Region, path: &Path, options: &OpenOptions, known: &mut
             // Bytes of the file, not of what it was inflated to.
             let extents = if is_inflated { Vec::new() } else { table.extents };
             Ok(Opened { extents, ..Opened::new(Some(region.clone()), table.schema, table.chunks) })
+        }
+        Some(FileFormat::Parquet) => {
+            let region = source.kept()?;
+            let table = parquet::open(region)?;
+            Ok(Opened::new(Some(region.clone()), table.schema, table.chunks))
         }
         Some(FileFormat::Idx) => {
             let region = source.kept()?;

@@ -3,6 +3,7 @@
 //! ```text
 //!     A  R  R  O  W  1 00 00                       Arrow IPC file
 //!     FF FF FF FF                                  Arrow IPC stream
+//!     P  A  R  1                                   Parquet; PARE with an encrypted footer
 //!     93 N  U  M  P  Y                             NPY
 //!     1F 8B                                        gzip
 //!     28 B5 2F FD                                  Zstandard
@@ -37,6 +38,8 @@ pub enum FileFormat {
     ArrowFile,
     /// Arrow IPC without a footer: one message after another.
     ArrowStream,
+    /// Parquet: row groups, and a footer that says where they lie.
+    Parquet,
     /// One array, as in the MNIST files.
     Idx,
     /// One array, as NumPy saves it.
@@ -71,6 +74,7 @@ fn by_content(head: &[u8]) -> Option<FileFormat> {
     Some(match head {
         [b'A', b'R', b'R', b'O', b'W', b'1', 0, 0, ..] => FileFormat::ArrowFile,
         [0xFF, 0xFF, 0xFF, 0xFF, ..] => FileFormat::ArrowStream,
+        [b'P', b'A', b'R', b'1' | b'E', ..] => FileFormat::Parquet,
         [0x1F, 0x8B, ..] => FileFormat::Gzip,
         [0x28, 0xB5, 0x2F, 0xFD, ..] => FileFormat::Zstd,
         [b'P', b'K', 3, 4, ..] => FileFormat::Npz,
@@ -105,6 +109,7 @@ fn by_name(name: &str) -> Option<FileFormat> {
         Some((_, "txt" | "text" | "jsonl" | "ndjson")) => FileFormat::Text,
         Some((_, "arrow" | "arrow_file" | "feather")) => FileFormat::ArrowFile,
         Some((_, "arrows" | "stream")) => FileFormat::ArrowStream,
+        Some((_, "parquet" | "parq")) => FileFormat::Parquet,
         Some((_, "npy")) => FileFormat::Npy,
         _ if names_idx(name) => FileFormat::Idx,
         _ => return None,
@@ -125,6 +130,8 @@ mod tests {
             (b"\xff\xff\xff\xff\x38\x05\0\0\x10\0\0\0\0\0\x0a\0", FileFormat::ArrowStream),
             (b"\xff\xff\xff\xff\0\0\0\0", FileFormat::ArrowStream),
             (LEGACY, FileFormat::ArrowStream),
+            (b"PAR1\x15\0\x15\x18", FileFormat::Parquet),
+            (b"PARE\x15\0\x15\x18", FileFormat::Parquet),
             (b"\x93NUMPY\x01\0v\0{'desc", FileFormat::Npy),
             (b"\x1f\x8b\x08\0", FileFormat::Gzip),
             (&[0, 0, 8, 3, 0, 0, 0xEA, 0x60, 0, 0, 0, 28, 0, 0, 0, 28], FileFormat::Idx),
@@ -143,6 +150,7 @@ mod tests {
             ("t.Feather", Some(FileFormat::ArrowFile)),
             ("t.arrows", Some(FileFormat::ArrowStream)),
             ("generated.stream", Some(FileFormat::ArrowStream)),
+            ("part-0.parquet", Some(FileFormat::Parquet)),
             ("X.NPY", Some(FileFormat::Npy)),
             ("train-images-idx3-ubyte", Some(FileFormat::Idx)),
             ("train-images.idx3-ubyte", Some(FileFormat::Idx)),

@@ -7,6 +7,7 @@
 //! | format | rows are | read |
 //! |---|---|---|
 //! | Arrow IPC, file and stream | record batches, columns side by side | where they lie; compressed ones decoded a chunk at a time |
+//! | Parquet | row groups, columns side by side | decoded a column of a row group at a time |
 //! | [`idx`] (MNIST) | one dense array, big-endian | where they lie |
 //! | [`npy`] (NumPy) | one dense array, either byte order, C or Fortran order | where they lie |
 //! | [`fixed`] | records of one length, fields within | where they lie |
@@ -28,6 +29,7 @@ pub(crate) mod megatron;
 mod named;
 pub mod npy;
 pub(crate) mod npz;
+pub(crate) mod parquet;
 mod piece;
 #[cfg(test)]
 mod real;

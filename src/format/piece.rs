@@ -7,7 +7,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, GenericByteArray, GenericListArray, OffsetSizeTrait};
+use arrow::array::{
+    Array, ArrayRef, AsArray, FixedSizeListArray, GenericByteArray, GenericListArray, OffsetSizeTrait,
+};
 use arrow::buffer::{Buffer, NullBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{ByteArrayType, DataType, Field};
@@ -289,7 +291,7 @@ fn values_of(array: &ArrayRef) -> Result<Option<Values>> {
             let list = array.as_fixed_size_list();
             let per_row = *n as u64;
             let values = list.values();
-            if values.null_count() > 0 {
+            if holds_nulls(list) {
                 return Ok(None);
             }
             match values_of(values)? {
@@ -318,6 +320,16 @@ fn values_of(array: &ArrayRef) -> Result<Option<Values>> {
             None => None,
         },
     })
+}
+
+/// Whether values inside the lists are null; those inside lists that are null themselves are nobody's.
+fn holds_nulls(list: &FixedSizeListArray) -> bool {
+    let (values, n) = (list.values(), list.value_length() as usize);
+    let Some(inside) = values.nulls().filter(|inside| inside.null_count() > 0) else { return false };
+    let Some(nulls) = list.nulls() else { return true };
+    let padding = |row: usize| inside.slice(row * n, n).null_count();
+    let in_null_lists: usize = (0..list.len()).filter(|&row| nulls.is_null(row)).map(padding).sum();
+    inside.null_count() > in_null_lists
 }
 
 fn runs_of_bytes<T: ByteArrayType>(array: &GenericByteArray<T>) -> Values {

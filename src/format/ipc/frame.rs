@@ -246,7 +246,7 @@ fn read_schema(schema: IpcSchema<'_>) -> Result<SchemaRef> {
 }
 
 /// Types that can be written down but not be: arrow panics on arrays of them.
-fn check_type(data_type: &DataType) -> Result<(), &'static str> {
+pub(in crate::format) fn check_type(data_type: &DataType) -> Result<(), &'static str> {
     match data_type {
         DataType::FixedSizeBinary(..0) | DataType::FixedSizeList(_, ..0) => {
             return Err("expected a length of at least 0");

@@ -40,6 +40,7 @@ use crate::error::Result;
 use crate::map::Region;
 
 use decode::Decoder;
+pub(in crate::format) use frame::check_type;
 
 /// An IPC file or stream: its schema, and the pieces of each record batch.
 pub(crate) struct IpcTable {
