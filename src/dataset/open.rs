@@ -82,6 +82,17 @@ pub(super) fn open(paths: &[PathBuf], options: &OpenOptions) -> Result<Dataset> 
     datasets.try_fold(first, |all, next| all.concat(&next))
 }
 
+/// Writes an index beside each file whose format has one; the files need not have the same columns.
+pub(super) fn write_index(paths: &[PathBuf], options: &OpenOptions) -> Result<Vec<PathBuf>> {
+    let mut written = Vec::new();
+    for path in paths {
+        for file in expand(path)? {
+            written.extend(records::write_index(&file, &open_file(&file, options, &mut Known::default())?)?);
+        }
+    }
+    Ok(written)
+}
+
 /// The files a path names: itself, or what it matches as a glob pattern, in bytewise order.
 fn expand(path: &Path) -> Result<Vec<PathBuf>> {
     let pattern = path.to_string_lossy();

@@ -166,7 +166,7 @@ impl OpenOptions {
     ///
     /// As [`open`](Self::open); [`ErrorKind::Io`](crate::ErrorKind::Io) if a file cannot be written.
     pub fn write_index(&self, source: impl Source) -> Result<Vec<PathBuf>> {
-        self.clone().use_index(false).open(source)?.write_index()
+        super::open::write_index(&source.into_paths(), &self.clone().use_index(false))
     }
 
     /// Opens `source`: see [`Dataset::open`].
