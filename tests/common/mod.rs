@@ -3,6 +3,7 @@
 #![allow(dead_code)] // Each test uses its part.
 
 pub mod cases;
+pub mod example;
 pub mod told;
 
 use std::collections::BTreeSet;
