@@ -12,7 +12,9 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float32Type, Int64Type};
 use common::example::{Feature, Record};
 use common::told::{Told, files_of};
-use common::{converts_to_what_gather_gives, gather_all, hex, loads_what_gather_gives, rows_of, test_data};
+use common::{
+    converts_to_what_gather_gives, exact_sum, gather_all, hex, loads_what_gather_gives, rows_of, test_data,
+};
 use forebay::format::{Checksums, ExampleSpec, FeatureType};
 use forebay::{Dataset, ErrorKind};
 use serde_json::{Value, json};
@@ -131,10 +133,7 @@ fn check_feature(told: &Told<'_>, found: &[&Feature]) {
             Feature::Floats(values) => Some(values.iter().map(|&value| f64::from(value))),
             _ => None,
         });
-        let (sum, magnitude) =
-            floats.flatten().fold((0.0, 0.0), |(sum, all), value| (sum + value, all + value.abs()));
-        // In which order the reference summed is not known.
-        assert!((sum - expected.as_f64().unwrap()).abs() <= 1e-14 * magnitude, "{of}: {sum}");
+        assert_eq!(Some(exact_sum(floats.flatten())), expected.as_f64(), "{of}");
     }
     if let Some(expected) = told.maybe("int_sum") {
         let integers = found.iter().filter_map(|feature| match feature {
