@@ -15,7 +15,6 @@
 //! Extents may lie in any order, touch, overlap, and leave gaps. They are claims until
 //! [`check`](Extents::check) has held each of them against the length of the file they point into.
 #![forbid(unsafe_code)]
-#![allow(dead_code)]
 
 use std::fmt;
 

@@ -25,7 +25,6 @@
 //!
 //! [`Dataset.save_to_disk`]: https://huggingface.co/docs/datasets/package_reference/main_classes
 #![forbid(unsafe_code)]
-#![allow(dead_code)]
 
 use std::fmt;
 

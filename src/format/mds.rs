@@ -37,7 +37,6 @@
 //!
 //! [MosaicML Streaming]: https://docs.mosaicml.com/projects/streaming/
 #![forbid(unsafe_code)]
-#![allow(dead_code, unused_imports)]
 
 mod decode;
 mod encoding;

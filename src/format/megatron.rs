@@ -27,7 +27,6 @@
 //!
 //! [`megatron/core/datasets/indexed_dataset.py`]: https://github.com/NVIDIA/Megatron-LM
 #![forbid(unsafe_code)]
-#![allow(dead_code)]
 
 use std::ops::Range;
 

@@ -18,7 +18,6 @@
 //!
 //! [`numpy.savez`]: https://numpy.org/doc/stable/reference/generated/numpy.savez.html
 #![forbid(unsafe_code)]
-#![allow(dead_code, unused_imports)]
 
 mod zip;
 

@@ -29,7 +29,6 @@
 //! [pax]: https://pubs.opengroup.org/onlinepubs/9799919799/utilities/pax.html
 //! ["Basic Tar Format"]: https://www.gnu.org/software/tar/manual/html_node/Standard.html
 #![forbid(unsafe_code)]
-#![allow(dead_code)]
 
 use crate::error::{Error, Result};
 use crate::map::Region;

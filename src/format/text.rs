@@ -18,7 +18,6 @@
 //! Deliberately absent: other encodings than UTF-8 (a line that is none is an error where it is read), and the
 //! line ends of Unicode and of the old Macintosh.
 #![forbid(unsafe_code)]
-#![allow(dead_code)]
 
 use arrow::datatypes::{DataType, Field};
 use memchr::memchr_iter;

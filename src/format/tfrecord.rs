@@ -30,7 +30,6 @@
 //! `record_writer.h`. What a payload means is not this module's business, nor is compression: a `.gz` file is one
 //! stream of frames once it is inflated.
 #![forbid(unsafe_code)]
-#![allow(dead_code)]
 
 use std::ops::Range;
 

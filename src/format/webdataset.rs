@@ -27,7 +27,6 @@
 //!
 //! [WebDataset]: https://github.com/webdataset/webdataset
 #![forbid(unsafe_code)]
-#![allow(dead_code)]
 
 use std::collections::HashMap;
 

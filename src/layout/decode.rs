@@ -1,6 +1,5 @@
 //! How a decoder fills one row of a batch: each value of a record goes to its place in the slot as it is parsed.
 #![forbid(unsafe_code)]
-#![allow(dead_code)]
 
 use crate::error::Result;
 

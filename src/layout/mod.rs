@@ -22,7 +22,6 @@ mod dtype;
 mod slot;
 
 pub use column::{ColumnKind, tensor_field};
-#[allow(unused_imports)]
 pub(crate) use decode::{ColumnMut, DecodeInto, RowMut};
 pub use dtype::{DType, Element};
 pub(crate) use slot::{ColumnShape, Place, SlotLayout, align_up};

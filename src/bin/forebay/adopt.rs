@@ -8,7 +8,8 @@ use clap::Args;
 use forebay::Result;
 use forebay::convert::{AdoptOptions, adopt};
 
-use crate::source::{Bar, SourceArgs, bytes};
+use crate::args::SourceArgs;
+use crate::source::{Bar, bytes};
 
 /// Make a dataset of Arrow or Parquet files where they lie.
 ///

@@ -11,7 +11,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::source::{SourceArgs, open};
+use crate::args::SourceArgs;
+use crate::source::open;
 
 /// Measure how fast batches come.
 ///

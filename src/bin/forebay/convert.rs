@@ -9,7 +9,8 @@ use clap::{Args, CommandFactory, ValueEnum};
 use forebay::convert::{ConvertOptions, OnBadRecord, convert};
 use forebay::{DType, Preload, Result};
 
-use crate::source::{Bar, SourceArgs, bytes, open, parse_bytes};
+use crate::args::SourceArgs;
+use crate::source::{Bar, bytes, open, parse_bytes};
 
 /// Write files as a dataset of sharded Arrow.
 ///

@@ -16,7 +16,8 @@ use forebay::dataset::ShardInfo;
 use forebay::{Dataset, Error, ErrorKind, Preload, Result};
 use serde_json::{Value, json};
 
-use crate::source::{Bar, SourceArgs, bytes, open};
+use crate::args::SourceArgs;
+use crate::source::{Bar, bytes, open};
 
 /// Tell what a dataset or file holds, and how its rows are read.
 ///

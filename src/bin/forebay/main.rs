@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 
 mod adopt;
+mod args;
 mod bench;
 mod convert;
+mod index;
 mod look;
 mod source;
 
@@ -13,7 +15,8 @@ use clap::{Parser, Subcommand};
 
 /// Feeds training loops: convert files to sharded Arrow, look inside, measure.
 ///
-///   forebay head train.arrow --json -n 3
+///   forebay head train.csv --json -n 3
+///   forebay convert 'raw/train-*.tfrecord' train/ --shard-size 256MiB
 ///   forebay convert image=train-images-idx3-ubyte.gz label=train-labels-idx1-ubyte.gz mnist/
 ///   forebay inspect mnist/
 ///   forebay bench mnist/ --batch-size 256 --shuffle exact
@@ -31,6 +34,7 @@ standard error, with file, record and byte where they are known.";
 enum Command {
     Convert(convert::Convert),
     Adopt(adopt::Adopt),
+    Index(index::Index),
     Inspect(look::Inspect),
     Verify(look::Verify),
     Head(look::Head),
@@ -41,6 +45,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Convert(command) => command.run(),
         Command::Adopt(command) => command.run(),
+        Command::Index(command) => command.run(),
         Command::Inspect(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Head(command) => command.run(),

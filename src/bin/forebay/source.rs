@@ -5,62 +5,26 @@ use std::cell::Cell;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use clap::Args;
 use forebay::convert::Progress;
-use forebay::format::FixedSpec;
+use forebay::dataset::ScanProgress;
 use forebay::{Dataset, Error, ErrorKind, OpenOptions, Preload, Result};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
-/// How sources are read: the options of every format, the same in every command.
-#[derive(Args, Clone, Debug)]
-pub struct SourceArgs {
-    #[command(flatten)]
-    fixed: FixedArgs,
-}
-
-impl SourceArgs {
-    pub fn options(&self) -> Result<OpenOptions> {
-        self.fixed.apply(Dataset::options())
-    }
-}
-
-/// How files that say nothing of themselves are read.
-#[derive(Args, Clone, Debug)]
-struct FixedArgs {
-    /// Files hold records of one length, with these fields: name:type[shape], … as in label:u8,image:u8[28,28].
-    /// `>` before the type means big-endian, `@n` behind it the byte of the record it begins at.
-    #[arg(long, value_name = "FIELDS")]
-    fixed: Option<String>,
-    /// Bytes of one record, where they are more than its fields.
-    #[arg(long, value_name = "BYTES", requires = "fixed")]
-    record_bytes: Option<u64>,
-    /// Bytes before the first record.
-    #[arg(long, value_name = "BYTES", requires = "fixed", default_value_t = 0)]
-    header_bytes: u64,
-    /// Bytes after the last record.
-    #[arg(long, value_name = "BYTES", requires = "fixed", default_value_t = 0)]
-    footer_bytes: u64,
-    /// Bytes from one record to the next, where records overlap or lie apart.
-    #[arg(long, value_name = "BYTES", requires = "fixed", default_value_t = 0)]
-    hop_bytes: u64,
-}
-
-impl FixedArgs {
-    fn apply(&self, options: OpenOptions) -> Result<OpenOptions> {
-        let Some(fields) = &self.fixed else { return Ok(options) };
-        let mut spec: FixedSpec = fields.parse()?;
-        if let Some(bytes) = self.record_bytes {
-            spec = spec.record_bytes(bytes);
-        }
-        let spec =
-            spec.header_bytes(self.header_bytes).footer_bytes(self.footer_bytes).hop_bytes(self.hop_bytes);
-        Ok(options.fixed(spec))
-    }
-}
+use crate::args::SourceArgs;
 
 /// Opens `sources`: paths and patterns one after another, or `name=path` columns side by side.
 pub fn open(sources: &[String], args: &SourceArgs, preload: Preload) -> Result<Dataset> {
-    let options = args.options()?.preload(preload);
+    let scan = ScanBar::new();
+    let options = args.options()?.preload(preload).on_scan({
+        let scan = scan.clone();
+        move |progress| scan.show(progress)
+    });
+    let opened = open_with(sources, options);
+    scan.finish();
+    opened
+}
+
+fn open_with(sources: &[String], options: OpenOptions) -> Result<Dataset> {
     let named: Vec<_> = sources.iter().map(|source| split_name(source)).collect();
     if named.iter().all(Option::is_none) {
         return options.open(sources);
@@ -90,6 +54,36 @@ fn split_name(source: &str) -> Option<(&str, &str)> {
     let (name, path) = source.split_once('=')?;
     let is_name = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-');
     (is_name && !Path::new(source).exists()).then_some((name, path))
+}
+
+/// A bar over the bytes of a file that is scanned for its records; drawn only where somebody looks, and once it takes long.
+#[derive(Clone)]
+pub struct ScanBar(ProgressBar);
+
+impl ScanBar {
+    pub fn new() -> Self {
+        let style = ProgressStyle::with_template(
+            "scanning {msg} {wide_bar} {bytes}/{total_bytes}  {bytes_per_sec}, {eta} left",
+        );
+        let bar = ProgressBar::no_length();
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        ScanBar(bar)
+    }
+
+    pub fn show(&self, progress: ScanProgress<'_>) {
+        // A scan that is over at once needs no bar.
+        if progress.bytes_done < progress.bytes || self.0.length().is_some() {
+            self.0.set_length(progress.bytes);
+            self.0.set_position(progress.bytes_done);
+            if let Some(name) = progress.path.and_then(Path::file_name) {
+                self.0.set_message(name.to_string_lossy().into_owned());
+            }
+        }
+    }
+
+    pub fn finish(&self) {
+        self.0.finish_and_clear();
+    }
 }
 
 /// A bar over rows that shows rates and time left; drawn only where somebody looks.

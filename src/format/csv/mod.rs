@@ -39,7 +39,6 @@
 //!
 //! [RFC 4180]: https://www.rfc-editor.org/rfc/rfc4180
 #![forbid(unsafe_code)]
-#![allow(dead_code)]
 
 mod decode;
 mod dialect;
@@ -54,14 +53,9 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-#[allow(unused_imports)]
 pub(crate) use decode::{CsvDecoder, FieldPlan, Missing};
-#[allow(unused_imports)]
 pub(crate) use dialect::Dialect;
 pub use options::{CsvOptions, CsvType};
-#[allow(unused_imports)]
 pub(crate) use resolve::{CsvFormat, SAMPLE_BYTES};
-#[allow(unused_imports)]
 pub(crate) use scan::{BlockSummary, ScanState, record_starts};
-#[allow(unused_imports)]
 pub(crate) use token::{Cell, Cells};

@@ -56,7 +56,6 @@
 //! Values go straight from the record to their places in the batch: there is no tree of messages in between, and a
 //! record of up to 32 features is decoded without an allocation.
 #![forbid(unsafe_code)]
-#![allow(dead_code, unused_imports)]
 
 mod decoder;
 mod infer;
