@@ -5,7 +5,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, RefCell};
 use std::error::Error as StdError;
 use std::fs;
-use std::panic::{self, PanicHookInfo};
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::path::Path;
 use std::sync::Once;
 use std::time::{Duration, Instant};
@@ -115,7 +115,7 @@ impl Cases {
         let began = Instant::now();
         LARGEST.set(0);
         DECODER_PANICS.take();
-        let errors = panic::catch_unwind(|| read(path, &self.options));
+        let errors = panic::catch_unwind(AssertUnwindSafe(|| read(path, &self.options)));
         let (took, largest) = (began.elapsed(), LARGEST.get());
         let (in_decoders, elsewhere) = (DECODER_PANICS.take(), OTHER_PANICS.take());
         assert!(elsewhere.is_empty(), "{}: {elsewhere:?}", what());
