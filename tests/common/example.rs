@@ -162,3 +162,57 @@ fn varint(bytes: &mut &[u8]) -> u64 {
     }
     value
 }
+
+impl Record {
+    /// The record as a payload, its features in the order of `names`.
+    pub fn encode<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
+        let mut features = Vec::new();
+        for name in names {
+            let mut entry = message(1, name.as_bytes());
+            entry.extend(message(2, &encoded(&self.features[name])));
+            features.extend(message(1, &entry));
+        }
+        message(1, &features)
+    }
+}
+
+fn encoded(feature: &Feature) -> Vec<u8> {
+    let packed = |bytes: Vec<u8>| message(1, &bytes);
+    match feature {
+        Feature::Unset => Vec::new(),
+        Feature::Bytes(values) => {
+            message(1, &values.iter().flat_map(|value| message(1, value)).collect::<Vec<_>>())
+        }
+        Feature::Floats(_) => message(2, &packed(feature.bytes())),
+        Feature::Integers(values) => {
+            let mut bytes = Vec::new();
+            values.iter().for_each(|&value| push_varint(value as u64, &mut bytes));
+            message(3, &packed(bytes))
+        }
+    }
+}
+
+/// A field of a length and as many bytes.
+fn message(number: u64, bytes: &[u8]) -> Vec<u8> {
+    let mut field = Vec::new();
+    push_varint(number << 3 | 2, &mut field);
+    push_varint(bytes.len() as u64, &mut field);
+    field.extend(bytes);
+    field
+}
+
+fn push_varint(mut value: u64, bytes: &mut Vec<u8>) {
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+}
+
+/// A payload in its frame. Source: TensorFlow's `record_writer.cc`.
+pub fn framed(payload: &[u8]) -> Vec<u8> {
+    let masked =
+        |bytes: &[u8]| crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes();
+    let len = (payload.len() as u64).to_le_bytes();
+    [&len[..], &masked(&len), payload, &masked(payload)].concat()
+}

@@ -4,6 +4,7 @@
 
 pub mod cases;
 pub mod example;
+pub mod small;
 pub mod told;
 
 use std::collections::BTreeSet;
