@@ -98,12 +98,13 @@ fn hugging_face(folder: &Path, options: &OpenOptions) -> Result<Dataset> {
     let state = folder.join(hf::STATE);
     let saved = hf::saved_dataset(&read(&state)?).map_err(|error| error.at_path(&state))?;
     let paths = |names: &[String]| names.iter().map(|name| folder.join(name)).collect::<Vec<PathBuf>>();
-    let dataset = open_files(&paths(&saved.data_files), options)?;
+    let mut inflated_bytes = 0;
+    let dataset = open_files(&paths(&saved.data_files), options, &mut inflated_bytes)?;
     if saved.indices_files.is_empty() {
         return Ok(dataset);
     }
     // The indices files say which of the rows the dataset is, in which order.
-    let indices = open_files(&paths(&saved.indices_files), options)?;
+    let indices = open_files(&paths(&saved.indices_files), options, &mut inflated_bytes)?;
     if indices.schema().fields().len() != 1 || *indices.schema().field(0).data_type() != DataType::UInt64 {
         return Err(Error::malformed("expected indices files of one column of u64").at_path(folder));
     }

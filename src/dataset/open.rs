@@ -70,11 +70,12 @@ pub(super) fn open(paths: &[PathBuf], options: &OpenOptions) -> Result<Dataset> 
         return Err(Error::invalid("expected at least one path, found an empty list"));
     }
     let mut datasets = Vec::new();
+    let mut inflated_bytes = 0;
     for path in paths {
         if path.is_dir() {
             datasets.push(folders::open(path, options)?);
         } else {
-            datasets.push(open_files(&expand(path)?, options)?);
+            datasets.push(open_files(&expand(path)?, options, &mut inflated_bytes)?);
         }
     }
     let mut datasets = datasets.into_iter();
@@ -117,9 +118,15 @@ fn expand(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Files of equal columns, all opened now. Columns are matched by name.
-pub(super) fn open_files(files: &[PathBuf], options: &OpenOptions) -> Result<Dataset> {
+/// Files of equal columns, all opened now. Columns are matched by name. `inflated_bytes` are those of files before them
+/// that are kept, and count against the budget.
+pub(super) fn open_files(
+    files: &[PathBuf],
+    options: &OpenOptions,
+    inflated_bytes: &mut u64,
+) -> Result<Dataset> {
     let mut known = Known::default();
+    known.inflated_bytes = *inflated_bytes;
     let mut schema: Option<SchemaRef> = None;
     let mut shards = Vec::new();
     let mut chunks = Vec::new();
@@ -142,6 +149,7 @@ pub(super) fn open_files(files: &[PathBuf], options: &OpenOptions) -> Result<Dat
         shards.push(shard);
     }
     let schema = schema.expect("at least one file was opened");
+    *inflated_bytes = known.inflated_bytes;
     let budget_bytes = options.decode_budget_bytes.saturating_sub(known.inflated_bytes);
     let table = Table::new(shards, chunks, DecodedChunks::new(budget_bytes))?;
     Dataset::of_table(schema, table)
