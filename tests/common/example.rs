@@ -208,11 +208,3 @@ fn push_varint(mut value: u64, bytes: &mut Vec<u8>) {
     }
     bytes.push(value as u8);
 }
-
-/// A payload in its frame. Source: TensorFlow's `record_writer.cc`.
-pub fn framed(payload: &[u8]) -> Vec<u8> {
-    let masked =
-        |bytes: &[u8]| crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes();
-    let len = (payload.len() as u64).to_le_bytes();
-    [&len[..], &masked(&len), payload, &masked(payload)].concat()
-}
