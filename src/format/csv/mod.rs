@@ -47,6 +47,7 @@ mod options;
 mod plan;
 mod resolve;
 mod scan;
+mod split;
 mod token;
 mod value;
 
