@@ -6,9 +6,6 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memchr2};
-
-use super::split::{SPLIT, Splits};
 use super::token::{After, Cell, cell_at};
 use super::value::{Number, truth};
 use super::{CsvType, Dialect};
@@ -225,48 +222,10 @@ impl CsvDecoder {
     }
 }
 
-impl CsvDecoder {
-    /// The end of a record in which nothing is quoted; `None` where something is, or might be.
-    #[inline]
-    fn plain_end(&self, record: &[u8]) -> Option<usize> {
-        if record.len() > u32::MAX as usize
-            || self.dialect.quote.is_some_and(|quote| memchr(quote, record).is_some())
-        {
-            return None;
-        }
-        Some(memchr2(b'\r', b'\n', record).unwrap_or(record.len()))
-    }
-
-    /// Decodes a record in which nothing is quoted, which ends at `end`; `None` for one of too many or too few fields.
-    fn decode_plain(&self, record: &[u8], end: usize, row: &mut Target<'_, '_, '_>) -> Result<Option<()>> {
-        let mut splits = Splits::new(&record[..end], self.dialect.delimiter);
-        let mut places = [0; SPLIT];
-        let (mut at, mut index) = (0, 0);
-        let last = self.fields.len() - 1;
-        loop {
-            let found = splits.fill(&mut places);
-            for &place in &places[..found] {
-                if index == last {
-                    return Ok(None);
-                }
-                self.field(record, at, index, row)?;
-                at = place as usize + 1;
-                index += 1;
-            }
-            if found < SPLIT {
-                break;
-            }
-        }
-        if index < last {
-            return Ok(None);
-        }
-        self.field(record, at, index, row)?;
-        row.nulls.iter().for_each(|&column| row.row.set_null(column));
-        Ok(Some(()))
-    }
-
-    /// Decodes any record.
-    fn decode_quoted(&self, record: &[u8], row: &mut Target<'_, '_, '_>) -> Result<()> {
+impl DecodeInto for CsvDecoder {
+    /// Decodes the record at the beginning of `record`; what stands behind its end is not looked at.
+    fn decode(&self, record: &[u8], row: &mut RowMut<'_, '_>) -> Result<()> {
+        let row = &mut Target { row, nulls: Vec::new() };
         let mut at = 0;
         let last = self.fields.len() - 1;
         for index in 0..=last {
@@ -287,19 +246,6 @@ impl CsvDecoder {
                 After::End(end) => return Err(self.wrong_count(&record[..end], found)),
             }
         }
-    }
-}
-
-impl DecodeInto for CsvDecoder {
-    /// Decodes the record at the beginning of `record`; what stands behind its end is not looked at.
-    fn decode(&self, record: &[u8], row: &mut RowMut<'_, '_>) -> Result<()> {
-        let row = &mut Target { row, nulls: Vec::new() };
-        if let Some(end) = self.plain_end(record)
-            && let Some(()) = self.decode_plain(record, end, row)?
-        {
-            return Ok(());
-        }
-        self.decode_quoted(record, row)
     }
 }
 

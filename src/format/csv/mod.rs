@@ -47,7 +47,6 @@ mod options;
 mod plan;
 mod resolve;
 mod scan;
-mod split;
 mod token;
 mod value;
 
