@@ -72,6 +72,17 @@ impl<'r, 'a> RowMut<'r, 'a> {
         }
     }
 
+    /// As [`values`](Self::values); `None` where nobody asked for the column.
+    #[inline(always)]
+    pub(crate) fn wanted_values(&mut self, column: usize) -> Option<&mut [u8]> {
+        match &mut self.columns[column] {
+            ColumnMut::Dense { values, row_bytes, .. } => {
+                values.get_mut(self.row * *row_bytes..)?.get_mut(..*row_bytes)
+            }
+            _ => None,
+        }
+    }
+
     /// Where the items of this row of a wanted column of varying row length are appended.
     ///
     /// # Panics
