@@ -9,6 +9,7 @@ use super::rows::Rows;
 use super::table::{Chunk, Table};
 use super::{Column, Dataset};
 use crate::error::{Error, Result};
+use crate::format::hf;
 
 impl Dataset {
     /// The columns of both, row by row: images of one file beside labels of another.
@@ -35,6 +36,11 @@ impl Dataset {
         let fields: Vec<_> = self.schema.fields().iter().chain(other.schema.fields()).cloned().collect();
         let mut metadata = other.schema.metadata().clone();
         metadata.extend(self.schema.metadata().clone());
+        if let (Some(ours), Some(theirs)) =
+            (self.schema.metadata().get(hf::SCHEMA_KEY), other.schema.metadata().get(hf::SCHEMA_KEY))
+        {
+            metadata.insert(hf::SCHEMA_KEY.to_owned(), hf::joined(ours, theirs));
+        }
         let shift = self.tables.len();
         let moved =
             other.columns.iter().map(|column| Column { table: column.table + shift, ..column.clone() });

@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::Dataset;
-use super::records;
 use super::shard::Opened;
 use crate::error::Result;
 use crate::format::Values;
@@ -49,17 +48,6 @@ impl Dataset {
             }
         }
         Ok(infos)
-    }
-
-    /// Writes an index file for each shard whose format has one.
-    pub(super) fn write_index(&self) -> Result<Vec<PathBuf>> {
-        let mut written = Vec::new();
-        for shard in self.tables.iter().flat_map(|table| table.shards.iter()) {
-            if let Some(path) = shard.path() {
-                written.extend(records::write_index(path, shard.opened()?)?);
-            }
-        }
-        Ok(written)
     }
 
     /// The files of the dataset.

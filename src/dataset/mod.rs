@@ -37,6 +37,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::error::{Error, Result};
+use crate::format::hf;
 use crate::layout::ColumnKind;
 use crate::map::Preload;
 use crate::sampler::{Permutation, epoch_key};
@@ -129,6 +130,41 @@ impl Dataset {
         Ok(&self.columns[self.column_index(name)?].kind)
     }
 
+    /// The names of the classes of the column `name`, whose values are numbers of them: class `i` is called `names[i]`.
+    /// `None` for a column of anything else.
+    ///
+    /// They are what Hugging Face's `datasets` wrote into the schema, in a folder it saved or a Parquet file. They stay
+    /// with the column through [`select`](Self::select), [`rename`](Self::rename), [`zip`](Self::zip) and a conversion.
+    ///
+    /// ```
+    /// # use std::{collections::HashMap, sync::Arc};
+    /// # use arrow::{array::{Int64Array, RecordBatch}, datatypes::{DataType, Field, Schema}};
+    /// # fn main() -> forebay::Result<()> {
+    /// # let features = r#"{"info": {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}}"#;
+    /// # let metadata = HashMap::from([("huggingface".to_owned(), features.to_owned())]);
+    /// # let field = Field::new("label", DataType::Int64, false);
+    /// # let schema = Arc::new(Schema::new_with_metadata(vec![field], metadata));
+    /// # let labels = Arc::new(Int64Array::from(vec![1, 0, 1]));
+    /// # let pets = RecordBatch::try_new(schema, vec![labels]).expect("one column of its type");
+    /// # let dataset = forebay::Dataset::from_batches(vec![pets])?;
+    /// let names = dataset.class_names("label")?.expect("a column of class labels");
+    /// assert_eq!(names, ["cat", "dog"]);
+    /// # assert_eq!(dataset.rename("label", "y")?.class_names("y")?, Some(names));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if there is no such column;
+    /// [`ErrorKind::Malformed`](crate::ErrorKind::Malformed) if the schema holds text that is not what `datasets` writes.
+    pub fn class_names(&self, name: &str) -> Result<Option<Vec<String>>> {
+        self.column_index(name)?;
+        let Some(info) = self.schema.metadata().get(hf::SCHEMA_KEY) else { return Ok(None) };
+        let classes = hf::class_names(info.as_bytes())?;
+        Ok(classes.into_iter().find(|classes| classes.column == name).map(|classes| classes.names))
+    }
+
     pub(crate) fn column_index(&self, name: &str) -> Result<usize> {
         self.schema.fields().iter().position(|field| field.name() == name).ok_or_else(|| {
             let names: Vec<_> = self.schema.fields().iter().map(|field| field.name().as_str()).collect();
@@ -219,7 +255,11 @@ impl Dataset {
         }
         let mut fields: Vec<_> = self.schema.fields().iter().cloned().collect();
         fields[index] = Arc::new(fields[index].as_ref().clone().with_name(to));
-        let schema = Arc::new(Schema::new_with_metadata(fields, self.schema.metadata().clone()));
+        let mut metadata = self.schema.metadata().clone();
+        if let Some(info) = self.schema.metadata().get(hf::SCHEMA_KEY) {
+            metadata.insert(hf::SCHEMA_KEY.to_owned(), hf::renamed(info, from, to));
+        }
+        let schema = Arc::new(Schema::new_with_metadata(fields, metadata));
         Ok(Dataset { schema, ..self.clone() })
     }
 

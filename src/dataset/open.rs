@@ -82,6 +82,17 @@ pub(super) fn open(paths: &[PathBuf], options: &OpenOptions) -> Result<Dataset> 
     datasets.try_fold(first, |all, next| all.concat(&next))
 }
 
+/// Writes an index beside each file whose format has one; the files need not have the same columns.
+pub(super) fn write_index(paths: &[PathBuf], options: &OpenOptions) -> Result<Vec<PathBuf>> {
+    let mut written = Vec::new();
+    for path in paths {
+        for file in expand(path)? {
+            written.extend(records::write_index(&file, &open_file(&file, options, &mut Known::default())?)?);
+        }
+    }
+    Ok(written)
+}
+
 /// The files a path names: itself, or what it matches as a glob pattern, in bytewise order.
 fn expand(path: &Path) -> Result<Vec<PathBuf>> {
     let pattern = path.to_string_lossy();
@@ -126,8 +137,7 @@ pub(super) fn open_files(files: &[PathBuf], options: &OpenOptions) -> Result<Dat
         })?;
         let rows: Vec<_> =
             opened.chunks.iter().map(|columns| columns.first().map_or(0, |piece| piece.num_rows)).collect();
-        let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        let shard = Arc::new(Shard::open_now(name, Some(path), opened));
+        let shard = Arc::new(Shard::open_now(file_name(path), Some(path), opened));
         chunks.extend(Chunk::of_shard(&shard, rows, columns));
         shards.push(shard);
     }
@@ -135,6 +145,25 @@ pub(super) fn open_files(files: &[PathBuf], options: &OpenOptions) -> Result<Dat
     let budget_bytes = options.decode_budget_bytes.saturating_sub(known.inflated_bytes);
     let table = Table::new(shards, chunks, DecodedChunks::new(budget_bytes))?;
     Dataset::of_table(schema, table)
+}
+
+/// Opens `bytes`, those of a file called `name`.
+pub(super) fn open_bytes(name: &str, bytes: Vec<u8>, options: &OpenOptions) -> Result<Dataset> {
+    let name = Path::new(name);
+    let mut known = Known::default();
+    let opened = read_metadata(Region::from_vec(bytes), name, None, options, &mut known)
+        .map_err(|error| error.at_path(name))?;
+    let schema = opened.schema.clone();
+    let rows =
+        opened.chunks.iter().map(|columns| columns.first().map_or(0, |piece| piece.num_rows)).collect();
+    let shard = Arc::new(Shard::open_now(file_name(name), Some(name), opened));
+    let chunks = Chunk::of_shard(&shard, rows, None).collect();
+    let budget_bytes = options.decode_budget_bytes.saturating_sub(known.inflated_bytes);
+    Dataset::of_table(schema, Table::new(vec![shard], chunks, DecodedChunks::new(budget_bytes))?)
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
 /// Where the columns of `schema` stand in `other`: `Some(None)` where they stand alike, `None` where they are others.
@@ -164,18 +193,25 @@ pub(super) fn open_file(path: &Path, options: &OpenOptions, known: &mut Known) -
     let region = Region::map(path, &options.map)?;
     // Nothing is read that nobody asked for, metadata included; who reads in order says so (`Dataset::advise`).
     let _ = region.advise(0..region.len_bytes(), Advice::Random);
-    let opened = read_metadata(region, path, options, known).map_err(|error| error.at_path(path))?;
+    let opened =
+        read_metadata(region, path, Some(path), options, known).map_err(|error| error.at_path(path))?;
     // What was read is only good if the files were whole while they were read.
     opened.regions().try_for_each(Region::check)?;
     Ok(opened)
 }
 
-fn read_metadata(region: Region, path: &Path, options: &OpenOptions, known: &mut Known) -> Result<Opened> {
+/// Reads the metadata of a file called `name`, which lies at `path` if it is no mere memory.
+fn read_metadata(
+    region: Region,
+    name: &Path,
+    path: Option<&Path>,
+    options: &OpenOptions,
+    known: &mut Known,
+) -> Result<Opened> {
     if let Some(spec) = &options.fixed {
         return fixed(region.preload(options.preload)?, spec);
     }
-    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    let mut name = name.to_ascii_lowercase();
+    let mut name = file_name(name).to_ascii_lowercase();
     let head = head_of(&region)?;
     let mut format = detect(&head, &name);
     let mut source = FileSource::plain(region);
@@ -232,7 +268,12 @@ fn read_metadata(region: Region, path: &Path, options: &OpenOptions, known: &mut
         Some(FileFormat::Text) => records::text(&source, options),
         Some(FileFormat::Tar) => containers::tar(&source),
         Some(FileFormat::Npz) => containers::npz(&source),
-        Some(FileFormat::MegatronIndex) => containers::megatron(&source, path, options),
+        Some(FileFormat::MegatronIndex) => match path {
+            Some(path) => containers::megatron(&source, path, options),
+            None => Err(Error::unsupported(
+                "the tokens lie in another file than their index, which cannot be found from bytes: open the path",
+            )),
+        },
         Some(FileFormat::Gzip | FileFormat::Zstd) => {
             Err(Error::unsupported("expected one layer of compression, found two"))
         }

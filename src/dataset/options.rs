@@ -166,11 +166,28 @@ impl OpenOptions {
     ///
     /// As [`open`](Self::open); [`ErrorKind::Io`](crate::ErrorKind::Io) if a file cannot be written.
     pub fn write_index(&self, source: impl Source) -> Result<Vec<PathBuf>> {
-        self.clone().use_index(false).open(source)?.write_index()
+        super::open::write_index(&source.into_paths(), &self.clone().use_index(false))
     }
 
     /// Opens `source`: see [`Dataset::open`].
     pub fn open(&self, source: impl Source) -> Result<Dataset> {
         super::open::open(&source.into_paths(), self)
+    }
+
+    /// Opens a file that is in memory already: `bytes`, which are not copied. `name` stands for its path: it says what the
+    /// content does not (`train.csv` is CSV), and errors name it; no file of that name is looked for.
+    ///
+    /// ```
+    /// let csv = b"label,size\ncat,4\ndog,7\n".to_vec();
+    /// let pets = forebay::Dataset::options().open_bytes("pets.csv", csv)?;
+    /// assert_eq!(pets.len(), 2);
+    /// # Ok::<(), forebay::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open); `Unsupported` for the index of a token file, which is of no use without the other file.
+    pub fn open_bytes(&self, name: impl AsRef<str>, bytes: Vec<u8>) -> Result<Dataset> {
+        super::open::open_bytes(name.as_ref(), bytes, self)
     }
 }

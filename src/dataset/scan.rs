@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::panic::resume_unwind;
+use std::panic::{RefUnwindSafe, UnwindSafe, resume_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -41,6 +41,10 @@ impl Listener {
         Listener(Some(Arc::new(listen)))
     }
 }
+
+// Nothing of ours depends on what a listener remembers: one that panicked is told again.
+impl UnwindSafe for Listener {}
+impl RefUnwindSafe for Listener {}
 
 impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -151,7 +155,9 @@ mod tests {
         let seen = Arc::new(AtomicU64::new(0));
         let listener = {
             let seen = seen.clone();
-            Listener::new(move |progress| drop(seen.fetch_max(progress.bytes_done, Ordering::Relaxed)))
+            Listener::new(move |progress| {
+                seen.fetch_max(progress.bytes_done, Ordering::Relaxed);
+            })
         };
         let scan = Scan::new(&region, &listener, 1);
         let blocks = scan.blocks(2..bytes.len() as u64, |number, base, block| (number, base, block.to_vec()));

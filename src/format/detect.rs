@@ -7,7 +7,7 @@
 //!     93 N  U  M  P  Y                             NPY
 //!     1F 8B                                        gzip
 //!     28 B5 2F FD                                  Zstandard
-//!     P  K  03 04                                  zip: NPZ
+//!     P  K  03 04, or 05 06 where it is empty      zip: NPZ
 //!     M  M  I  D  I  D  X  00 00                   index of Megatron-LM's tokens
 //!     length: u64, its masked CRC-32C: u32         TFRecord
 //!     "ustar" at byte 257, or a right checksum     tar
@@ -25,7 +25,7 @@
 //! [Arrow columnar format]: https://arrow.apache.org/docs/format/Columnar.html
 #![forbid(unsafe_code)]
 
-use super::{idx, megatron, npy, tar, tfrecord};
+use super::{idx, megatron, npy, npz, tar, tfrecord};
 
 /// How many bytes of a file [`detect`] looks at.
 pub const HEAD_BYTES: usize = 512;
@@ -77,7 +77,7 @@ fn by_content(head: &[u8]) -> Option<FileFormat> {
         [b'P', b'A', b'R', b'1' | b'E', ..] => FileFormat::Parquet,
         [0x1F, 0x8B, ..] => FileFormat::Gzip,
         [0x28, 0xB5, 0x2F, 0xFD, ..] => FileFormat::Zstd,
-        [b'P', b'K', 3, 4, ..] => FileFormat::Npz,
+        _ if npz::looks_like(head) => FileFormat::Npz,
         _ if megatron::looks_like(head) => FileFormat::MegatronIndex,
         _ if tfrecord::looks_like(head) => FileFormat::TfRecord,
         _ if tar::looks_like(head) => FileFormat::Tar,

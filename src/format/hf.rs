@@ -26,19 +26,18 @@
 //! [`Dataset.save_to_disk`]: https://huggingface.co/docs/datasets/package_reference/main_classes
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 use super::named;
 use crate::error::{Error, Result};
 
 /// The file that makes a folder a saved dataset.
 pub(crate) const STATE: &str = "state.json";
-
-/// The file with the features of a saved dataset.
-pub(crate) const INFO: &str = "dataset_info.json";
 
 /// The file that makes a folder a dictionary of saved datasets.
 pub(crate) const DICT: &str = "dataset_dict.json";
@@ -56,8 +55,6 @@ pub(crate) struct SavedDataset {
     pub(crate) data_files: Vec<String>,
     /// The Arrow streams of the indices, in order; where there are none, the rows are those of the data files.
     pub(crate) indices_files: Vec<String>,
-    /// The name of the split, where it has one.
-    pub(crate) split: Option<String>,
 }
 
 /// The classes of a column.
@@ -66,16 +63,6 @@ pub(crate) struct ClassNames {
     pub(crate) column: String,
     /// The name of class `i` is `names[i]`.
     pub(crate) names: Vec<String>,
-}
-
-/// Whether `state` is the `state.json` of a saved dataset.
-pub(crate) fn looks_like(state: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Head {
-        #[serde(rename = "_data_files")]
-        _data_files: Vec<IgnoredAny>,
-    }
-    state.len() <= JSON_BYTES_MAX && serde_json::from_slice::<Head>(state).is_ok()
 }
 
 /// Reads the text of `state.json`.
@@ -90,8 +77,6 @@ pub(crate) fn saved_dataset(state: &[u8]) -> Result<SavedDataset> {
         data_files: Vec<DataFile>,
         #[serde(rename = "_indices_data_files", alias = "_indices_files")]
         indices_files: Option<Vec<DataFile>>,
-        #[serde(rename = "_split")]
-        split: Option<String>,
     }
     #[derive(Deserialize)]
     struct DataFile {
@@ -101,14 +86,13 @@ pub(crate) fn saved_dataset(state: &[u8]) -> Result<SavedDataset> {
         let checked = |file: DataFile| named::check(&file.filename).map(|()| file.filename);
         files.into_iter().map(checked).collect::<Result<Vec<_>>>()
     };
-    let State { data_files, indices_files, split } = json(STATE, state)?;
+    let State { data_files, indices_files } = json(STATE, state)?;
     if data_files.is_empty() {
         return Err(Error::malformed("expected the data files of a saved dataset, found none in its list"));
     }
     Ok(SavedDataset {
         data_files: names(data_files)?,
         indices_files: names(indices_files.unwrap_or_default())?,
-        split,
     })
 }
 
@@ -155,9 +139,63 @@ pub(crate) fn class_names(info: &[u8]) -> Result<Vec<ClassNames>> {
         #[serde(default)]
         features: Option<Features>,
     }
-    let info: Info = json(INFO, info)?;
+    let info: Info = json(SCHEMA_KEY, info)?;
     let features = info.features.or(info.info.and_then(|inner| inner.features));
     Ok(features.map_or_else(Vec::new, |Features(classes)| classes))
+}
+
+/// The text `info`, as [`class_names`] reads it, with its feature `from` called `to`. Text that does not say what the
+/// features are, or has none of that name, stays as it is.
+pub(crate) fn renamed(info: &str, from: &str, to: &str) -> String {
+    let rename = |features: &mut Members| {
+        if let Some(feature) = features.remove(from) {
+            features.insert(to.to_owned(), feature);
+        }
+    };
+    edited(info, rename).unwrap_or_else(|| info.to_owned())
+}
+
+/// The text `info`, as [`class_names`] reads it, with the features of `other` that it has none of the name of.
+pub(crate) fn joined(info: &str, other: &str) -> String {
+    let mut more = Members::new();
+    if edited(other, |theirs| more = theirs.clone()).is_none() {
+        return info.to_owned();
+    }
+    let join = |features: &mut Members| {
+        for (name, feature) in more {
+            features.entry(name).or_insert(feature);
+        }
+    };
+    edited(info, join).unwrap_or_else(|| info.to_owned())
+}
+
+/// What a JSON object holds, as text.
+type Members = BTreeMap<String, Box<RawValue>>;
+
+/// The text `info` with its features changed; `None` where it does not say what they are.
+fn edited(info: &str, change: impl FnOnce(&mut Members)) -> Option<String> {
+    if info.len() > JSON_BYTES_MAX {
+        return None;
+    }
+    let mut members: Members = serde_json::from_str(info).ok()?;
+    let (key, text) = match (members.get("features"), members.get("info")) {
+        (Some(features), _) => {
+            let mut features: Members = serde_json::from_str(features.get()).ok()?;
+            change(&mut features);
+            ("features", serde_json::to_string(&features).ok()?)
+        }
+        // One level down, as in a schema's metadata; no deeper, whatever the text says.
+        (None, Some(inner)) => {
+            let mut inner: Members = serde_json::from_str(inner.get()).ok()?;
+            let mut features: Members = serde_json::from_str(inner.get("features")?.get()).ok()?;
+            change(&mut features);
+            inner.insert("features".to_owned(), serde_json::value::to_raw_value(&features).ok()?);
+            ("info", serde_json::to_string(&inner).ok()?)
+        }
+        (None, None) => return None,
+    };
+    members.insert(key.to_owned(), RawValue::from_string(text).ok()?);
+    serde_json::to_string(&members).ok()
 }
 
 fn json<T: DeserializeOwned>(name: &str, text: &[u8]) -> Result<T> {
@@ -311,16 +349,12 @@ mod tests {
 
     #[test]
     fn a_state_lists_its_files_in_order() {
-        assert!(looks_like(SAVED.as_bytes()) && !looks_like(b"{}") && !looks_like(b""));
         let saved = saved_dataset(SAVED.as_bytes()).unwrap();
         assert_eq!(saved.data_files, ["a.arrow", "b/c.arrow"]);
-        assert_eq!(
-            (saved.indices_files, saved.split.as_deref()),
-            (vec!["indices.arrow".to_owned()], Some("train"))
-        );
+        assert_eq!(saved.indices_files, ["indices.arrow"]);
         let saved =
             saved_dataset(br#"{"_data_files": [{"filename": "a"}], "_indices_data_files": null}"#).unwrap();
-        assert_eq!((saved.indices_files, saved.split), (vec![], None));
+        assert!(saved.indices_files.is_empty());
     }
 
     #[test]
@@ -375,6 +409,28 @@ mod tests {
     }
 
     #[test]
+    fn features_are_renamed_and_joined_and_all_else_stays() {
+        let features = r#"{"a":{"names":["no","yes"],"_type":"ClassLabel"},"b":{"dtype":"f"}}"#;
+        for (before, after) in
+            [(r#"{"features":"#, r#","z":[1,{}]}"#), (r#"{"info":{"features":"#, r#","x":1},"z":[1]}"#)]
+        {
+            let info = format!("{before}{features}{after}");
+            let with_c = renamed(&info, "a", "c");
+            assert_eq!(renamed(&with_c, "c", "a"), info);
+            assert_eq!(class_names(with_c.as_bytes()).unwrap()[0].column, "c");
+            assert_eq!(renamed(&info, "none", "d"), info);
+            let both = joined(&info, r#"{"features":{"a":{},"y":{"names":["n"],"_type":"ClassLabel"}}}"#);
+            let names: Vec<_> =
+                class_names(both.as_bytes()).unwrap().into_iter().map(|c| c.names.join(" ")).collect();
+            assert_eq!(names, ["no yes", "n"]);
+            assert_eq!(joined(&info, "{}"), info);
+        }
+        for text in ["", "{}", "[", r#"{"features": 3}"#, r#"{"info": {"info": {"features": {}}}}"#] {
+            assert_eq!((renamed(text, "a", "b"), joined(text, SAVED)), (text.to_owned(), text.to_owned()));
+        }
+    }
+
+    #[test]
     fn text_cut_anywhere_or_nested_without_end_is_malformed() {
         let text = SAVED.as_bytes();
         for len in 0..text.len() {
@@ -395,7 +451,7 @@ mod tests {
             for (at, bit) in flips {
                 text[at] ^= 1 << bit;
             }
-            let _ = (saved_dataset(&text), splits(&text), class_names(&text), looks_like(&text));
+            let _ = (saved_dataset(&text), splits(&text), class_names(&text));
         }
     }
 
@@ -409,14 +465,15 @@ mod tests {
             let saved = saved_dataset(&state).unwrap();
             assert_eq!(saved.data_files.len() as u64, expected["shards"][&split].as_u64().unwrap());
             assert!(saved.data_files.iter().all(|file| folder.join(&split).join(file).is_file()));
-            let classes = class_names(&std::fs::read(folder.join(&split).join(INFO)).unwrap()).unwrap();
+            let classes =
+                class_names(&std::fs::read(folder.join(&split).join("dataset_info.json")).unwrap()).unwrap();
             assert_eq!((classes.len(), classes[0].column.as_str()), (1, "ocean_proximity"));
             assert_eq!(serde_json::json!(classes[0].names), expected["class_names"]);
         }
         let folder = folder.parent().unwrap().join("trec_train");
         let saved = saved_dataset(&std::fs::read(folder.join(STATE)).unwrap()).unwrap();
-        assert_eq!((saved.split.as_deref(), saved.data_files.len()), (Some("train"), 1));
-        let classes = class_names(&std::fs::read(folder.join(INFO)).unwrap()).unwrap();
+        assert_eq!(saved.data_files.len(), 1);
+        let classes = class_names(&std::fs::read(folder.join("dataset_info.json")).unwrap()).unwrap();
         let counts: Vec<_> = classes.iter().map(|c| (c.column.as_str(), c.names.len())).collect();
         assert_eq!(counts, [("coarse_label", 6), ("fine_label", 50)]);
     }

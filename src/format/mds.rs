@@ -43,8 +43,7 @@ mod encoding;
 mod index;
 
 pub(crate) use decode::MdsDecoder;
-pub(crate) use encoding::{Encoding, MdsColumn};
-pub(crate) use index::{Compression, INDEX, MdsFile, MdsIndex, MdsShard, looks_like};
+pub(crate) use index::{INDEX, MdsIndex, MdsShard};
 
 use super::Span;
 use crate::error::{Error, Result};
@@ -56,7 +55,6 @@ const BLOCK_ROWS: u64 = 16 << 10;
 /// The samples of an uncompressed shard: sample `i` is the bytes `offsets[i]..offsets[i + 1]` of it.
 #[derive(Clone)]
 pub(crate) struct MdsRecords {
-    pub(crate) num_samples: u64,
     /// The offsets, one more than there are samples, u32 little-endian.
     pub(crate) offsets: Span,
 }
@@ -115,7 +113,7 @@ impl MdsRecords {
             ))
             .at_byte(4 + 4 * num_samples));
         }
-        Ok(MdsRecords { num_samples, offsets: Span::new(shard, 4, 4 * num_offsets)? })
+        Ok(MdsRecords { offsets: Span::new(shard, 4, 4 * num_offsets)? })
     }
 }
 

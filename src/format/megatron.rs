@@ -16,9 +16,9 @@
 //! `documents[j]..documents[j + 1]`: one of them, unless the text was split into sentences. Behind the arrays a
 //! multimodal dataset has S more bytes, the mode of each sequence, which are not read.
 //!
-//! Opening one reads 34 bytes. The arrays are used where they lie: [`sequence`](MegatronIndex::sequence) reads one row's
-//! numbers and checks them, [`check`](MegatronIndex::check) all of them without memory a row, which is what
-//! [`windows`](MegatronIndex::windows) over the whole stream of tokens rest on.
+//! Opening one reads the whole index once, a block at a time. [`check`](MegatronIndex::check) needs no memory a row for
+//! it, which is what [`windows`](MegatronIndex::windows) over the whole stream of tokens rest on; rows that are
+//! documents take 16 bytes each ([`document_extents`](MegatronIndex::document_extents)).
 //!
 //! Deliberately absent: the codes 6 and 7, floats, of which writers disagree on the width; the older index of the
 //! magic `TNTIDX`; and the blending and packing of sequences, which is the sampler's work.
@@ -160,21 +160,6 @@ impl MegatronIndex {
         })
     }
 
-    /// Where sequence `row` lies in a `.bin` of `bin_len` bytes, read from the index just for that.
-    ///
-    /// # Errors
-    ///
-    /// `Malformed`, at the row's record, for one that lies outside.
-    ///
-    /// # Panics
-    ///
-    /// If there is no such sequence.
-    pub(crate) fn sequence(&self, index: &Region, row: u64, bin_len: u64) -> Result<Extent> {
-        assert!(row < self.num_sequences, "sequence {row} of {}", self.num_sequences);
-        self.sequences(index, row..row + 1, bin_len, |_| ())
-            .map(|last| last.unwrap_or(Extent { start: 0, len: 0 }))
-    }
-
     /// Checks that every sequence lies in a `.bin` of `bin_len` bytes, and says whether they fill it.
     ///
     /// # Errors
@@ -311,18 +296,17 @@ impl MegatronIndex {
         blocks(self.num_entries)
     }
 
-    /// Visits the extents of the sequences `rows`, each checked; the last of them.
+    /// Visits the extents of the sequences `rows`, each checked.
     fn sequences(
         &self,
         index: &Region,
         rows: Range<u64>,
         bin_len: u64,
         mut visit: impl FnMut(Extent),
-    ) -> Result<Option<Extent>> {
+    ) -> Result<()> {
         let sizes = index.read(self.sizes_at + 4 * rows.start..self.sizes_at + 4 * rows.end)?;
         let pointers = index.read(self.pointers_at + 8 * rows.start..self.pointers_at + 8 * rows.end)?;
         let width = self.dtype.width_bytes() as u64;
-        let mut last = None;
         for (row, (&size, &pointer)) in rows.zip(sizes.as_chunks().0.iter().zip(pointers.as_chunks().0)) {
             let (size, pointer) = (i32::from_le_bytes(size), i64::from_le_bytes(pointer));
             let extent = || {
@@ -336,9 +320,8 @@ impl MegatronIndex {
                 .at_record(row)
             })?;
             visit(extent);
-            last = Some(extent);
         }
-        Ok(last)
+        Ok(())
     }
 }
 

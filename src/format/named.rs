@@ -1,6 +1,5 @@
 //! Files that a metadata file names: only those beside it, or in folders beneath.
 #![forbid(unsafe_code)]
-#![allow(dead_code)]
 
 use std::path::{Component, Path};
 

@@ -3,6 +3,7 @@
 #![allow(dead_code)] // Each test uses its part.
 
 pub mod cases;
+pub mod small;
 
 use std::collections::BTreeSet;
 use std::env;

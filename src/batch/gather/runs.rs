@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::copy::{copy_bytes, prefetch};
+use super::copy::{copy_bytes, prefetch, prefetch_row};
 use super::lane::Lanes;
 use super::other::{Valid, undeclared_null};
 use super::parsed::Parsed;
@@ -31,8 +31,12 @@ pub(super) struct Runs {
 // SAFETY: the addresses are scratch: written and read within one gather, by the thread that runs it.
 unsafe impl Send for Runs {}
 
-/// Rows ahead of which lines are asked for.
+/// Rows ahead of which offsets, and the first lines of items, are asked for.
 const AHEAD_ROWS: usize = 16;
+
+/// Rows ahead of which the other lines are asked for, and bytes of one: the processor goes on by itself in longer ones.
+const AHEAD_LONG_ROWS: usize = 2;
+const LONG_BYTES: usize = 4 << 10;
 
 impl Runs {
     /// Gathers the rows of a column, writes offsets and validity for `num_rows` rows (those past the rows located are
@@ -119,6 +123,9 @@ impl Runs {
         for (i, &(src, len)) in runs.iter().enumerate() {
             if let Some((next, _)) = runs.get(i + AHEAD_ROWS) {
                 prefetch(*next);
+            }
+            if let Some(&(next, len)) = runs.get(i + AHEAD_LONG_ROWS) {
+                prefetch_row(next, len.min(LONG_BYTES));
             }
             write_offset(bytes, i, offset);
             let dst = bytes[start + offset..start + offset + len].as_mut_ptr();

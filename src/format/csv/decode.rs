@@ -74,11 +74,6 @@ impl CsvDecoder {
         CsvDecoder { dialect, fields: fields.into(), names: names.into(), na_values, na_numbers }
     }
 
-    /// How many fields a record has.
-    pub(crate) fn num_fields(&self) -> usize {
-        self.fields.len()
-    }
-
     /// The names of the fields.
     pub(crate) fn names(&self) -> &[String] {
         &self.names

@@ -43,11 +43,6 @@ impl CsvFormat {
         self.decoder.dialect()
     }
 
-    /// Fields of a record.
-    pub(crate) fn num_fields(&self) -> usize {
-        self.decoder.num_fields()
-    }
-
     /// The byte of the file from which on it is scanned for records, in [`ScanState::LineStart`]. The first
     /// record begins there or behind blank lines and comments.
     pub(crate) fn first_record(&self) -> u64 {

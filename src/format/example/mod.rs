@@ -65,7 +65,7 @@ mod value;
 mod wire;
 
 pub(crate) use decoder::{ExampleDecoder, RawDecoder};
-pub(crate) use infer::{Message, message_of};
+pub(crate) use infer::message_of;
 pub use spec::{ExampleSpec, Feature, FeatureKind, FeaturePlace, FeatureType, FeatureValues, Missing};
 
 #[cfg(test)]

@@ -5,7 +5,6 @@ use std::io::Read;
 
 use flate2::bufread::MultiGzDecoder;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use super::MdsRecords;
 use super::encoding::{Encoding, MdsColumn};
@@ -77,25 +76,6 @@ struct Shard {
 struct FileInfo {
     basename: String,
     bytes: u64,
-}
-
-/// Whether `index` is the `index.json` of an MDS dataset.
-pub(crate) fn looks_like(index: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Head {
-        #[serde(rename = "version")]
-        _version: u64,
-        #[serde(rename = "shards")]
-        _shards: Vec<ShardHead>,
-    }
-    #[derive(Deserialize)]
-    struct ShardHead {
-        #[serde(rename = "format")]
-        _format: IgnoredAny,
-        #[serde(rename = "samples")]
-        _samples: IgnoredAny,
-    }
-    index.len() <= INDEX_BYTES_MAX && serde_json::from_slice::<Head>(index).is_ok()
 }
 
 impl MdsIndex {

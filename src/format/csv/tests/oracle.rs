@@ -7,6 +7,7 @@
 
 use proptest::prelude::*;
 
+use super::super::token::Cells;
 use super::super::*;
 
 fn dialect(quotes: bool, comment: bool) -> Dialect {

@@ -4,6 +4,7 @@ mod real;
 use proptest::prelude::*;
 
 use self::oracle::{Cell, Encoder, List, decode, decode_one, row};
+use super::infer::Message;
 use super::*;
 use crate::error::{Error, ErrorKind};
 use crate::layout::ColumnKind;

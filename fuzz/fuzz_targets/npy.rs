@@ -1,0 +1,6 @@
+//! An NPY file, perhaps compressed.
+#![no_main]
+
+use forebay::format::FileFormat;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| forebay_fuzz::format(FileFormat::Npy, data));
