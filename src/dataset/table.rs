@@ -103,17 +103,18 @@ impl Table {
 
     /// Decodes those of `columns` of chunk `chunk` that must be and that nobody else is decoding, each caller beginning with
     /// another one: so workers that come to a chunk at the same time share the work, rather than wait for one another
-    /// column by column. What is wrong with a column is for `readable` to say.
-    pub(crate) fn decode_ahead(&self, chunk: usize, columns: &[usize]) {
+    /// column by column.
+    pub(crate) fn decode_ahead(&self, chunk: usize, columns: &[usize]) -> Result<()> {
         let turn = self.decoded.next_turn() % columns.len().max(1);
         let (before, after) = columns.split_at(turn);
         for &column in after.iter().chain(before) {
-            if let Ok(piece) = self.chunks[chunk].piece(column)
-                && let Values::Encoded { decoder, column: at, .. } = &piece.values
+            if let Values::Encoded { decoder, column: at, .. } = &self.chunks[chunk].piece(column)?.values
+                && let Some(Err(error)) = self.decoded.try_get((chunk, column), || decode(&**decoder, *at))
             {
-                let _ = self.decoded.try_get((chunk, column), || decode(&**decoder, *at));
+                return Err(self.chunks[chunk].shard.place(error));
             }
         }
+        Ok(())
     }
 
     /// The same table with other rows.
