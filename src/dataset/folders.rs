@@ -10,11 +10,11 @@ use arrow::datatypes::{DataType, SchemaRef, UInt64Type};
 
 use super::Dataset;
 use super::decoded::DecodedChunks;
-use super::inflate::FileSource;
+use super::inflate::{FileSource, Inflated, Room};
 use super::manifest::{MANIFEST, Manifest};
 use super::open::{open_file, open_files};
 use super::options::OpenOptions;
-use super::records::{Known, parsed};
+use super::records::{Columns, Known, parsed};
 use super::shard::{Opened, Shard};
 use super::table::{Chunk, Table};
 use crate::error::{Error, Result};
@@ -86,7 +86,7 @@ fn our_own(folder: &Path, options: &OpenOptions) -> Result<Dataset> {
         }
         let rows: Vec<_> = shard.batches.iter().map(|batch| batch.rows).collect();
         let options = options.clone();
-        let open = move |path: &Path| open_file(path, &options, &mut Known::default());
+        let open = move |path: &Path| open_file(path, &options, &mut Known::new(&options));
         shards.push(Shard::open_later(shard.file.clone(), path, open, schema.clone(), rows.clone()));
         chunk_rows.push(rows);
     }
@@ -127,38 +127,47 @@ fn mosaic(folder: &Path, options: &OpenOptions) -> Result<Dataset> {
     let index = MdsIndex::parse(&read(&path)?).map_err(|error| error.at_path(&path))?;
     let decoder = Arc::new(MdsDecoder::new(&index.columns));
     let schema = decoder.schema();
-    let inflated = |shard: &MdsShard| if shard.zip.is_some() { shard.raw.len } else { 0 };
-    let inflated = index.shards.iter().map(inflated).fold(0, u64::saturating_add);
-    // Inflated shards are kept if all of them fit the budget.
-    let kept = inflated <= options.decode_budget_bytes;
-    let budget_bytes =
-        if kept { options.decode_budget_bytes - inflated } else { options.decode_budget_bytes };
+    let inflated = index.shards.iter().filter(|shard| shard.zip.is_some()).map(|shard| shard.raw.len);
+    let inflated = inflated.fold(0, u64::saturating_add);
+    // Inflated shards are kept if all of them fit the budget: which of them are opened first is not known.
+    let left_bytes = options.decode_budget_bytes.checked_sub(inflated);
+    let room_bytes = if left_bytes.is_some() { u64::MAX } else { 0 };
+    let budget_bytes = left_bytes.unwrap_or(options.decode_budget_bytes);
     let (mut shards, mut chunk_rows) = (Vec::new(), Vec::new());
     for shard in index.shards {
         let raw = folder.join(&shard.raw.name);
-        let (path, name) = match &shard.zip {
-            Some((zip, _)) if !raw.exists() => (folder.join(&zip.name), zip.name.clone()),
-            _ => (raw.clone(), shard.raw.name.clone()),
+        let (path, name, is_raw) = match &shard.zip {
+            Some((zip, _)) if !raw.exists() => (folder.join(&zip.name), zip.name.clone(), false),
+            _ => (raw, shard.raw.name.clone(), true),
         };
         let rows = vec![shard.num_samples];
         chunk_rows.push(rows.clone());
-        let (decoder, schema_of, options) = (decoder.clone(), schema.clone(), options.clone());
-        let is_raw = path == raw;
+        let (map, preload) = (options.map, options.preload);
+        let columns = Columns { schema: schema.clone(), decoder: decoder.clone() };
         let open = move |path: &Path| {
-            let region = Region::map(path, &options.map)?.preload(options.preload)?;
-            let source = if is_raw {
-                FileSource::plain(region)
-            } else {
-                let (shard, budget) = (shard.clone(), if kept { u64::MAX } else { 0 });
-                FileSource::inflated(region, budget, &mut Known::default(), move |region| {
-                    shard.inflate(&region.read(0..region.len_bytes())?)
-                })?
+            let region = Region::map(path, &map)?;
+            if is_raw {
+                let source = FileSource::plain(region.preload(preload)?);
+                return samples(&source, &shard, columns.clone());
+            }
+            let inflate = {
+                let shard = shard.clone();
+                move |region: &Region| shard.inflate(&region.read(0..region.len_bytes())?)
             };
-            let records = shard.records(&source.region)?;
-            parsed(&source, records.offsets.own()?, 4, Framing::Plain, decoder.clone(), schema_of.clone())
+            let source = FileSource::inflated(region, &mut Room::new(room_bytes), inflate)?;
+            let opened = samples(&source, &shard, columns.clone())?;
+            let from = shard.zip.as_ref().map_or("", |(_, compression)| compression.name());
+            Ok(Opened { inflated: Some(Inflated { from, is_kept: source.again.is_none() }), ..opened })
         };
         let open = move |path: &Path| -> Result<Opened> { open(path).map_err(|error| error.at_path(path)) };
         shards.push(Shard::open_later(name, path, open, schema.clone(), rows));
     }
     later(schema, shards, chunk_rows, budget_bytes, options)
+}
+
+/// A shard of MosaicML Streaming, the bytes of which are at hand.
+fn samples(source: &FileSource, shard: &MdsShard, columns: Columns) -> Result<Opened> {
+    // The offsets are in the shard, which is let go of where it is inflated: they stay.
+    let offsets = shard.records(&source.region)?.offsets.own()?;
+    parsed(source, offsets, 4, Framing::Plain, columns)
 }

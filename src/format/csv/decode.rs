@@ -247,6 +247,10 @@ impl DecodeInto for CsvDecoder {
             }
         }
     }
+
+    fn what(&self) -> &'static str {
+        "CSV"
+    }
 }
 
 /// Writes the value that `bytes` say over `out`, native-endian; `None` where they say none of the type.
