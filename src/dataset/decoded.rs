@@ -2,7 +2,8 @@
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use crate::error::Result;
 use crate::format::Piece;
@@ -12,10 +13,13 @@ type Key = (usize, usize);
 
 /// Decoded columns of chunks, within a budget of bytes: those not asked for the longest go first.
 ///
-/// One decoded column may exceed the budget alone; it is kept until another is asked for.
+/// The columns of two chunks stay whatever the budget is, that of the column asked for last and the one before it: rows
+/// that are read in order need all columns of a chunk again and again, and where a batch ends in the next chunk, of both.
+/// So nothing is decoded twice by one reader in order; several at once need room for a chunk more each.
 pub(crate) struct DecodedChunks {
     budget_bytes: u64,
     kept: Mutex<Kept>,
+    turns: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -25,16 +29,18 @@ struct Kept {
     clock: u64,
 }
 
+/// A piece, once it is decoded. Locked while it is being decoded, so that others wait for it rather than decode it again.
+type Cell = Arc<Mutex<Option<Arc<Piece>>>>;
+
 struct Entry {
-    /// Locked while the piece is being decoded, so that others wait for it rather than decode it again.
-    piece: Arc<Mutex<Option<Arc<Piece>>>>,
+    piece: Cell,
     bytes: u64,
     last_used: u64,
 }
 
 impl DecodedChunks {
     pub(crate) fn new(budget_bytes: u64) -> Arc<Self> {
-        Arc::new(DecodedChunks { budget_bytes, kept: Mutex::default() })
+        Arc::new(DecodedChunks { budget_bytes, kept: Mutex::default(), turns: AtomicUsize::new(0) })
     }
 
     pub(crate) fn budget_bytes(&self) -> u64 {
@@ -43,20 +49,47 @@ impl DecodedChunks {
 
     /// The piece under `key`, made by `decode` (which says its size in bytes too) if it is not kept.
     pub(crate) fn get(&self, key: Key, decode: impl FnOnce() -> Result<(Piece, u64)>) -> Result<Arc<Piece>> {
-        let cell = {
-            let mut kept = self.lock();
-            kept.clock += 1;
-            let now = kept.clock;
-            let entry = kept.entries.entry(key).or_insert_with(|| Entry {
-                piece: Arc::default(),
-                bytes: 0,
-                last_used: 0,
-            });
-            entry.last_used = now;
-            entry.piece.clone()
-        };
+        let cell = self.cell(key);
         // A decoder that panicked left `None`: the next one tries again.
-        let mut piece = cell.lock().unwrap_or_else(PoisonError::into_inner);
+        let piece = cell.lock().unwrap_or_else(PoisonError::into_inner);
+        self.fill(key, &cell, piece, decode)
+    }
+
+    /// As `get`, unless somebody is decoding the piece at this moment.
+    pub(crate) fn try_get(
+        &self,
+        key: Key,
+        decode: impl FnOnce() -> Result<(Piece, u64)>,
+    ) -> Option<Result<Arc<Piece>>> {
+        let cell = self.cell(key);
+        let piece = match cell.try_lock() {
+            Ok(piece) => piece,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        Some(self.fill(key, &cell, piece, decode))
+    }
+
+    fn cell(&self, key: Key) -> Cell {
+        let mut kept = self.lock();
+        kept.clock += 1;
+        let now = kept.clock;
+        let entry = kept.entries.entry(key).or_insert_with(|| Entry {
+            piece: Arc::default(),
+            bytes: 0,
+            last_used: 0,
+        });
+        entry.last_used = now;
+        entry.piece.clone()
+    }
+
+    fn fill(
+        &self,
+        key: Key,
+        cell: &Cell,
+        mut piece: MutexGuard<'_, Option<Arc<Piece>>>,
+        decode: impl FnOnce() -> Result<(Piece, u64)>,
+    ) -> Result<Arc<Piece>> {
         if let Some(piece) = &*piece {
             return Ok(piece.clone());
         }
@@ -64,8 +97,14 @@ impl DecodedChunks {
         let decoded = Arc::new(decoded);
         *piece = Some(decoded.clone());
         drop(piece);
-        self.account(key, &cell, bytes);
+        self.account(key, cell, bytes);
         Ok(decoded)
+    }
+
+    /// A number that differs from one call to the next.
+    pub(crate) fn next_turn(&self) -> usize {
+        // Relaxed: nothing is read or written by it.
+        self.turns.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Lets go of the chunks before `chunk`.
@@ -79,15 +118,18 @@ impl DecodedChunks {
     }
 
     /// Counts `bytes` for the entry that holds `cell` and lets go of others until the budget holds.
-    fn account(&self, key: Key, cell: &Arc<Mutex<Option<Arc<Piece>>>>, bytes: u64) {
+    fn account(&self, key: Key, cell: &Cell, bytes: u64) {
         let mut kept = self.lock();
         let Some(entry) = kept.entries.get_mut(&key).filter(|entry| Arc::ptr_eq(&entry.piece, cell)) else {
             return;
         };
         entry.bytes = bytes;
         kept.bytes += bytes;
+        let others = kept.entries.iter().filter(|((chunk, _), _)| *chunk != key.0);
+        let before = others.max_by_key(|(_, entry)| entry.last_used).map(|((chunk, _), _)| *chunk);
         while kept.bytes > self.budget_bytes {
-            let oldest = kept.entries.iter().filter(|(other, entry)| **other != key && entry.bytes > 0);
+            let may_go = |chunk: usize| chunk != key.0 && Some(chunk) != before;
+            let oldest = kept.entries.iter().filter(|((chunk, _), entry)| may_go(*chunk) && entry.bytes > 0);
             let Some((&oldest, _)) = oldest.min_by_key(|(_, entry)| entry.last_used) else { return };
             let gone = kept.entries.remove(&oldest).expect("found among the entries");
             kept.bytes -= gone.bytes;
@@ -157,6 +199,40 @@ mod tests {
         }
         assert_eq!(log, [0, 1, 2, 0]);
         assert_eq!(chunks.lock().bytes, 50);
+    }
+
+    #[test]
+    fn rows_read_in_order_are_decoded_once_whatever_the_budget() {
+        for budget in [0, 10, 60, 1000] {
+            let chunks = DecodedChunks::new(budget);
+            let mut decoded = HashMap::new();
+            // Batches of ten columns, every third of which ends in the next chunk.
+            for batch in 0..30 {
+                for column in 0..10 {
+                    for chunk in [batch / 3, (batch + 1) / 3] {
+                        let decode = || {
+                            *decoded.entry((chunk, column)).or_insert(0) += 1;
+                            Ok((piece(), 10))
+                        };
+                        chunks.get((chunk, column), decode).unwrap();
+                    }
+                }
+            }
+            assert!(decoded.len() == 110 && decoded.values().all(|&times| times == 1), "{budget}");
+            assert!(chunks.lock().bytes <= budget.max(200), "{budget}");
+        }
+    }
+
+    #[test]
+    fn who_finds_a_piece_being_decoded_may_do_something_else() {
+        let chunks = DecodedChunks::new(50);
+        let inner = || chunks.try_get((0, 0), || unreachable!("it is being decoded")).is_none();
+        let piece = chunks.get((0, 0), || {
+            assert!(inner());
+            Ok((piece(), 1))
+        });
+        let again = chunks.try_get((0, 0), || unreachable!("it is decoded")).unwrap();
+        assert!(Arc::ptr_eq(&piece.unwrap(), &again.unwrap()));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::decoded::DecodedChunks;
 use super::rows::Rows;
 use super::shard::Shard;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Access, InflatedRecords, Piece, Records, Values};
+use crate::format::{Access, Decode, InflatedRecords, Piece, Records, Values};
 
 /// Rows that share their files. Columns of several tables stand side by side after a `zip`.
 #[derive(Clone)]
@@ -112,6 +112,21 @@ impl Table {
         }
     }
 
+    /// Decodes those of `columns` of chunk `chunk` that must be and that nobody else is decoding, each caller beginning with
+    /// another one: so workers that come to a chunk at the same time share the work, rather than wait for one another
+    /// column by column. What is wrong with a column is for `readable` to say.
+    pub(crate) fn decode_ahead(&self, chunk: usize, columns: &[usize]) {
+        let turn = self.decoded.next_turn() % columns.len().max(1);
+        let (before, after) = columns.split_at(turn);
+        for &column in after.iter().chain(before) {
+            if let Ok(piece) = self.chunks[chunk].piece(column)
+                && let Values::Encoded { decoder, column: at, .. } = &piece.values
+            {
+                let _ = self.decoded.try_get((chunk, column), || decode(&**decoder, *at));
+            }
+        }
+    }
+
     /// The same table with other rows.
     pub(crate) fn with_rows(&self, rows: Rows) -> Self {
         Table { rows: Arc::new(rows), ..self.clone() }
@@ -122,11 +137,7 @@ impl Table {
         let piece = self.chunks[chunk].piece(column)?;
         match &piece.values {
             Values::Encoded { decoder, column: at, .. } => {
-                let decoded = self.decoded.get((chunk, column), || {
-                    let array = decoder.decode(*at)?;
-                    let piece = Piece::of_array(&array)?;
-                    Ok((piece, array.get_array_memory_size() as u64))
-                });
+                let decoded = self.decoded.get((chunk, column), || decode(&**decoder, *at));
                 decoded.map(Readable::Decoded).map_err(|error| self.chunks[chunk].shard.place(error))
             }
             _ => Ok(Readable::InPlace(piece)),
@@ -147,6 +158,13 @@ impl Table {
             _ => unreachable!("made above"),
         }
     }
+}
+
+/// The column `column` of a chunk, decoded, and how many bytes it takes.
+fn decode(decoder: &dyn Decode, column: usize) -> Result<(Piece, u64)> {
+    let array = decoder.decode(column)?;
+    let piece = Piece::of_array(&array)?;
+    Ok((piece, array.get_array_memory_size() as u64))
 }
 
 /// A piece whose values are not encoded.

@@ -47,7 +47,7 @@ pub use csv::{CsvOptions, CsvType};
 pub use detect::{FileFormat, HEAD_BYTES, detect};
 pub use example::{ExampleSpec, Feature, FeatureKind, FeaturePlace, FeatureType, FeatureValues, Missing};
 pub use fixed::{FixedField, FixedSpec};
-pub(crate) use piece::{Bits, Piece, Span, Values, expansion_cap, plain_field};
+pub(crate) use piece::{Bits, Decode, Piece, Span, Values, expansion_cap, plain_field};
 pub use records::Checksums;
 pub(crate) use records::{Crcs, Framing, InflatedRecords, RecordMap, Records};
 pub use tensor::{ByteOrder, TensorFile};

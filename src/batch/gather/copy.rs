@@ -23,7 +23,7 @@ pub(super) fn prefetch(address: *const u8) {
 
 /// Asks for every line of the `len` bytes at `address`.
 #[inline(always)]
-fn prefetch_row(address: *const u8, len: usize) {
+pub(super) fn prefetch_row(address: *const u8, len: usize) {
     let mut offset = 0;
     while offset < len {
         prefetch(address.wrapping_add(offset));

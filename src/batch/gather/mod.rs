@@ -109,12 +109,16 @@ struct Scratch {
     rows: Vec<u64>,
     /// Where they are, for each table.
     located: Vec<Located>,
+    /// The columns of the plan that are of each table.
+    table_columns: Vec<Vec<usize>>,
     columns: Vec<Lanes>,
     /// What is decoded from records, for each table.
     parsed: Vec<Parsed>,
     runs: runs::Runs,
     /// One row, to be cast.
     row: Vec<u8>,
+    /// Which rows of a run are null.
+    valid: other::Valid,
     /// Rows staged and copied at a time.
     block_rows: usize,
 }
@@ -142,10 +146,17 @@ impl Gatherer {
         let scratch = Scratch {
             rows: Vec::new(),
             located: tables.iter().map(|_| Located::default()).collect(),
+            table_columns: (0..tables.len())
+                .map(|table| {
+                    let columns = plan.columns.iter().filter(|column| column.table == table);
+                    columns.map(|column| column.index).collect()
+                })
+                .collect(),
             columns: columns.collect(),
             parsed: (0..tables.len()).map(|table| Parsed::new(&plan, table)).collect(),
             runs: runs::Runs::default(),
             row: Vec::new(),
+            valid: other::Valid::default(),
             block_rows: 1 << (BLOCK_BYTES / row_bytes.max(1)).clamp(BLOCK_ROWS.start, BLOCK_ROWS.end).ilog2(),
         };
         Gatherer { scratch, plan }
@@ -206,6 +217,13 @@ impl Scratch {
             fill_rows(source, 0, &mut self.rows, &mut gathered.audit);
             for (located, table) in self.located.iter_mut().zip(plan.dataset.tables()) {
                 located.locate(table, &self.rows);
+            }
+        }
+        for ((located, table), columns) in
+            self.located.iter().zip(plan.dataset.tables()).zip(&self.table_columns)
+        {
+            if let Some((chunk, _)) = located.run {
+                table.decode_ahead(chunk, columns);
             }
         }
         for (lanes, column) in self.columns.iter_mut().zip(&plan.columns) {

@@ -8,26 +8,29 @@ use arrow::buffer::Buffer;
 use super::{BatchPlan, PlannedColumn, Scratch, row};
 use crate::dataset::Table;
 use crate::error::{Error, Result};
-use crate::format::{Span, Values};
+use crate::format::{Bits, Span, Values};
 use crate::layout::ColumnKind;
 use crate::staging::SlotMut;
 
 impl Scratch {
-    /// The span that the column's rows are a run of, untouched by nulls, and its first byte, if there is one.
+    /// The span that the column's rows are a run of, and its first byte, if there is one; with the bits that say which
+    /// of the chunk's rows are null, and the first row.
     fn run_of_bytes<'a>(
         &'a mut self,
         table: &'a Table,
         column: &PlannedColumn,
         number: usize,
-    ) -> Result<Option<(&'a Span, u64)>> {
+    ) -> Result<Option<RunOfBytes<'a>>> {
         let Some((chunk, first)) = self.located[column.table].run else { return Ok(None) };
         let piece = self.columns[number].piece(table, column.index, chunk)?;
         Ok(match &piece.values {
-            Values::Dense { span, stride }
-                if *stride == column.source_row_bytes as u64 && piece.validity.is_none() =>
-            {
-                Some((span, first * stride))
-            }
+            Values::Dense { span, stride } if *stride == column.source_row_bytes as u64 => Some(RunOfBytes {
+                span,
+                start: first * stride,
+                validity: piece.validity.as_ref(),
+                chunk,
+                first,
+            }),
             _ => None,
         })
     }
@@ -43,8 +46,8 @@ impl Scratch {
             return Ok(None);
         }
         let len = (self.located[column.table].rows.len() * column.source_row_bytes) as u64;
-        let run = self.run_of_bytes(table, column, number)?;
-        Ok(run.and_then(|(span, start)| lend_span(span, start, len, column.source_width)))
+        let run = self.run_of_bytes(table, column, number)?.filter(|run| run.validity.is_none());
+        Ok(run.and_then(|run| lend_span(run.span, run.start, len, column.source_width)))
     }
 
     /// Copies or casts the column's rows to `values` in the slot: at once, where they are a run of memory, or one by one.
@@ -57,21 +60,35 @@ impl Scratch {
         values: Range<usize>,
         validity: Option<usize>,
     ) -> Result<()> {
-        let num_elements = self.located[column.table].rows.len() * column.num_elements;
-        if let Some((span, start)) = self.run_of_bytes(table, column, number)? {
-            let src = span.as_ptr().wrapping_add(start as usize);
-            let dst = &mut slot.bytes()[values];
-            // SAFETY: `lane::measure` found that the rows of the chunk lie within its span, and these touch. `dst` has room
-            // for the elements of the rows, of the type they are cast to. A slot is no part of a region.
-            unsafe {
-                match column.transform {
-                    None => std::ptr::copy_nonoverlapping(src, dst.as_mut_ptr(), dst.len()),
-                    Some(transform) => (transform.cast)(src, dst.as_mut_ptr(), num_elements, transform.scale),
-                }
+        let located = &self.located[column.table];
+        let (num_rows, num_elements) = (located.rows.len(), located.rows.len() * column.num_elements);
+        let mut valid = std::mem::take(&mut self.valid);
+        let Some(run) = self.run_of_bytes(table, column, number)? else {
+            self.valid = valid;
+            return self.one_by_one(table, column, number, slot, values, validity);
+        };
+        let src = run.span.as_ptr().wrapping_add(run.start as usize);
+        let dst = &mut slot.bytes()[values.clone()];
+        // SAFETY: `lane::measure` found that the rows of the chunk lie within its span, and these touch. `dst` has room
+        // for the elements of the rows, of the type they are cast to. A slot is no part of a region.
+        unsafe {
+            match column.transform {
+                None => std::ptr::copy_nonoverlapping(src, dst.as_mut_ptr(), dst.len()),
+                Some(transform) => (transform.cast)(src, dst.as_mut_ptr(), num_elements, transform.scale),
             }
-            return Ok(());
         }
-        self.one_by_one(table, column, number, slot, values, validity)
+        let mut null = None;
+        if let Some(bits) = run.validity {
+            // SAFETY: `lane::measure` found a bit for every row of the chunk, and the run's rows are some of them.
+            unsafe { valid.copy(bits, run.first, num_rows) };
+            null = write_nulls(&valid, column, num_rows, slot.bytes(), values, validity).err();
+        }
+        let (first, chunk) = (run.first, run.chunk);
+        self.valid = valid;
+        match null.map(|i| first + i as u64) {
+            Some(row) => Err(table.place(chunk, row, undeclared_null(column, row))),
+            None => Ok(()),
+        }
     }
 
     /// Copies rows that are no plain bytes, or of which some are null.
@@ -135,6 +152,78 @@ impl Scratch {
         }
         Ok(())
     }
+}
+
+/// Rows of a column that lie one after another.
+struct RunOfBytes<'a> {
+    span: &'a Span,
+    /// The first row's first byte, counted from that of the span.
+    start: u64,
+    validity: Option<&'a Bits>,
+    chunk: usize,
+    /// The first row, as the chunk numbers it.
+    first: u64,
+}
+
+/// A copy of the bits that say which rows of a run are valid.
+#[derive(Default)]
+pub(super) struct Valid {
+    bytes: Vec<u8>,
+    /// The bit of the first row.
+    first: usize,
+}
+
+impl Valid {
+    /// # Safety
+    ///
+    /// The bits of the `num_rows` rows from row `first` on lie within the span of `bits`.
+    pub(super) unsafe fn copy(&mut self, bits: &Bits, first: u64, num_rows: usize) {
+        let first = bits.first + first;
+        self.first = (first % 8) as usize;
+        self.bytes.resize((self.first + num_rows).div_ceil(8), 0);
+        let src = bits.span.as_ptr().wrapping_add((first / 8) as usize);
+        // SAFETY: these are the bytes in which the caller's bits lie.
+        unsafe { std::ptr::copy_nonoverlapping(src, self.bytes.as_mut_ptr(), self.bytes.len()) };
+    }
+
+    /// The rows of the run that are null, `num_rows` of which there are.
+    pub(super) fn nulls(&self, num_rows: usize) -> impl Iterator<Item = usize> {
+        let all = self.first..self.first + num_rows;
+        let bytes = self.bytes.iter().enumerate().filter(|(_, byte)| **byte != 0xFF);
+        let bits = bytes
+            .flat_map(|(i, byte)| (0..8).filter(move |bit| byte >> bit & 1 == 0).map(move |bit| 8 * i + bit));
+        let first = self.first;
+        bits.filter(move |bit| all.contains(bit)).map(move |bit| bit - first)
+    }
+}
+
+/// Takes the rows of a run that are not `valid` off the mask at `validity`, and writes what stands for a null over them.
+///
+/// # Errors
+///
+/// The number of a null in a column that says it holds none.
+fn write_nulls(
+    valid: &Valid,
+    column: &PlannedColumn,
+    num_rows: usize,
+    bytes: &mut [u8],
+    values: Range<usize>,
+    validity: Option<usize>,
+) -> Result<(), usize> {
+    let row_bytes = values.len().checked_div(num_rows).unwrap_or(0);
+    for i in valid.nulls(num_rows) {
+        let row = &mut bytes[values.start + i * row_bytes..][..row_bytes];
+        match &column.fill {
+            Some(fill) => row.copy_from_slice(fill),
+            None => row.fill(0),
+        }
+        match validity {
+            Some(mask) => bytes[mask + i] = 0,
+            None if column.fill.is_none() => return Err(i),
+            None => {}
+        }
+    }
+    Ok(())
 }
 
 /// `len` bytes of `span` as a buffer, if the region may be lent and the bytes are aligned to `width`.

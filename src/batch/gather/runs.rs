@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use super::copy::{copy_bytes, prefetch};
+use super::copy::{copy_bytes, prefetch, prefetch_row};
 use super::lane::Lanes;
-use super::other::undeclared_null;
+use super::other::{Valid, undeclared_null};
 use super::parsed::Parsed;
 use super::row::is_valid;
 use super::{BatchPlan, Located, PlannedColumn};
@@ -18,15 +18,25 @@ use crate::format::{Piece, Span, Values};
 use crate::layout::{ColumnKind, Place, align_up};
 use crate::staging::SlotMut;
 
-/// Where the items of each row lie: scratch of one gather.
+/// Scratch of one gather.
 #[derive(Default)]
-pub(super) struct Runs(Vec<(*const u8, usize)>);
+pub(super) struct Runs {
+    /// Where the items of each row lie.
+    rows: Vec<(*const u8, usize)>,
+    /// The offsets of rows that follow one another.
+    offsets: Vec<u64>,
+    valid: Valid,
+}
 
 // SAFETY: the addresses are scratch: written and read within one gather, by the thread that runs it.
 unsafe impl Send for Runs {}
 
-/// Rows ahead of which lines are asked for.
+/// Rows ahead of which offsets, and the first lines of items, are asked for.
 const AHEAD_ROWS: usize = 16;
+
+/// Rows ahead of which the other lines are asked for, and bytes of one: the processor goes on by itself in longer ones.
+const AHEAD_LONG_ROWS: usize = 2;
+const LONG_BYTES: usize = 4 << 10;
 
 impl Runs {
     /// Gathers the rows of a column, writes offsets and validity for `num_rows` rows (those past the rows located are
@@ -50,7 +60,12 @@ impl Runs {
         else {
             unreachable!("called for columns of varying length")
         };
-        let runs = &mut self.0;
+        if let Some(bytes) =
+            self.gather_run(located, table, column, lanes, slot, place, num_rows, items_end)?
+        {
+            return Ok(bytes);
+        }
+        let runs = &mut self.rows;
         runs.clear();
         let mut total = 0usize;
         for (i, (chunk, row)) in located.iter().enumerate() {
@@ -109,6 +124,9 @@ impl Runs {
             if let Some((next, _)) = runs.get(i + AHEAD_ROWS) {
                 prefetch(*next);
             }
+            if let Some(&(next, len)) = runs.get(i + AHEAD_LONG_ROWS) {
+                prefetch_row(next, len.min(LONG_BYTES));
+            }
             write_offset(bytes, i, offset);
             let dst = bytes[start + offset..start + offset + len].as_mut_ptr();
             // SAFETY: the run was checked to lie within its items, which the dataset keeps mapped; the destination
@@ -134,6 +152,88 @@ impl Runs {
             return Err(table.place(chunk, row, error.at_byte(byte)));
         }
         Ok(total as u64)
+    }
+}
+
+impl Runs {
+    /// As `gather`, for rows that lie one after another: their items are copied at once. `None`, whatever was written,
+    /// where they do not, or where something is wrong with one of them.
+    #[expect(clippy::too_many_arguments)] // As above.
+    fn gather_run(
+        &mut self,
+        located: &Located,
+        table: &Table,
+        column: &PlannedColumn,
+        lanes: &mut Lanes,
+        slot: &mut SlotMut<Arc<BatchPlan>>,
+        place: &Place,
+        num_rows: usize,
+        items_end: &mut usize,
+    ) -> Result<Option<u64>> {
+        let &Place::Runs { table: table_at, offsets: offsets_at, wide: wide_out, item_bytes, validity } =
+            place
+        else {
+            unreachable!("called for columns of varying length")
+        };
+        let Some((chunk, first)) = located.run else { return Ok(None) };
+        let piece = lanes.piece(table, column.index, chunk)?;
+        let Values::Runs { offsets, wide, items, item_bytes: width } = &piece.values else { return Ok(None) };
+        let len = located.rows.len();
+        self.offsets.clear();
+        // SAFETY: `lane::measure` found offsets for every row of the chunk, and one more; the run's rows are some of them.
+        self.offsets.extend((0..=len as u64).map(|i| unsafe { read_offset(offsets, *wide, first + i) }));
+        let (start, end) = (self.offsets[0], self.offsets[len]);
+        let bytes = end.checked_mul(*width).filter(|&bytes| bytes <= items.len() && self.offsets.is_sorted());
+        if bytes.is_none() || *width != item_bytes as u64 {
+            return Ok(None);
+        }
+        if let Some(bits) = &piece.validity {
+            // SAFETY: `lane::measure` found a bit for every row of the chunk, and the run's rows are some of them.
+            unsafe { self.valid.copy(bits, first, len) };
+            let Some(mask) = validity else { return Ok(None) };
+            for i in self.valid.nulls(len) {
+                if self.offsets[i] != self.offsets[i + 1] {
+                    return Ok(None);
+                }
+                slot.bytes()[mask + i] = 0;
+            }
+        }
+        let total = ((end - start) * width) as usize;
+        if total > isize::MAX as usize / 4 || (!wide_out && i32::try_from(end - start).is_err()) {
+            return Ok(None);
+        }
+        let at = *items_end;
+        slot.reserve(at.checked_add(total).ok_or_else(too_large)?)?;
+        let slot = slot.bytes();
+        let dst = &mut slot[at..at + total];
+        let src = items.as_ptr().wrapping_add((start * width) as usize);
+        // SAFETY: the run was checked to lie within its items, which the dataset keeps mapped; the destination was just cut
+        // to its length. A slot is no part of a region.
+        unsafe { copy_bytes(src, dst.as_mut_ptr(), total) };
+        if column.kind == ColumnKind::Text && !dst.is_ascii() {
+            let is_boundary = |text: &str, offset: &u64| text.is_char_boundary((offset - start) as usize);
+            let is_text = std::str::from_utf8(dst)
+                .is_ok_and(|text| self.offsets.iter().all(|offset| is_boundary(text, offset)));
+            if !is_text {
+                return Ok(None);
+            }
+        }
+        slot[table_at..table_at + 8].copy_from_slice(&(at as u64).to_ne_bytes());
+        slot[table_at + 8..table_at + 16].copy_from_slice(&(total as u64).to_ne_bytes());
+        let past = std::iter::repeat_n(&end, num_rows - len);
+        let written = self.offsets.iter().chain(past).map(|offset| offset - start);
+        if wide_out {
+            let out = slot[offsets_at..offsets_at + (num_rows + 1) * 8].chunks_exact_mut(8);
+            out.zip(written).for_each(|(out, offset)| out.copy_from_slice(&offset.to_ne_bytes()));
+        } else {
+            let out = slot[offsets_at..offsets_at + (num_rows + 1) * 4].chunks_exact_mut(4);
+            out.zip(written).for_each(|(out, offset)| out.copy_from_slice(&(offset as u32).to_ne_bytes()));
+        }
+        if let Some(mask) = validity {
+            slot[mask + len..mask + num_rows].fill(0);
+        }
+        *items_end = align_up(at + total);
+        Ok(Some(total as u64))
     }
 }
 
@@ -205,6 +305,23 @@ unsafe fn run_of(piece: &Piece, row: u64) -> Result<Option<(*const u8, usize)>> 
             Ok(Some((region.as_ptr().wrapping_add(start as usize), len as usize)))
         }
         _ => unreachable!("`lane::measure` and the column's kind agree"),
+    }
+}
+
+/// The offset of `row`; a negative one comes out beyond any length.
+///
+/// # Safety
+///
+/// It lies within the span.
+unsafe fn read_offset(offsets: &Span, wide: bool, row: u64) -> u64 {
+    let at = offset_address(offsets, wide, row);
+    // SAFETY: the caller's.
+    unsafe {
+        if wide {
+            u64::from_le(at.cast::<u64>().read_unaligned())
+        } else {
+            i64::from(i32::from_le(at.cast::<i32>().read_unaligned())) as u64
+        }
     }
 }
 

@@ -30,10 +30,10 @@ pub(super) fn varint(bytes: &[u8]) -> Option<(u64, usize)> {
 
 /// The `width` bits from bit `at` on, at most 64; bits past the end are clear.
 fn bits(bytes: &[u8], at: u64, width: u32) -> u64 {
-    let first = (at / 8) as usize;
     let mut window = [0u8; 16];
-    let len = bytes.len().saturating_sub(first).min(16);
-    window[..len].copy_from_slice(&bytes[first..first + len]);
+    let rest = bytes.get((at / 8) as usize..).unwrap_or_default();
+    let len = rest.len().min(16);
+    window[..len].copy_from_slice(&rest[..len]);
     let value = u128::from_le_bytes(window) >> (at % 8);
     (value & ((1u128 << width) - 1)) as u64
 }
