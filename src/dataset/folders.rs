@@ -22,12 +22,12 @@ use crate::format::mds::{self, MdsDecoder, MdsIndex, MdsShard};
 use crate::format::{Framing, hf};
 use crate::map::{Preload, Region};
 
-/// Opens the dataset in `folder`, whoever wrote it.
-pub(super) fn open(folder: &Path, options: &OpenOptions) -> Result<Dataset> {
+/// Opens the dataset in `folder`, whoever wrote it; what is inflated and kept takes of `room`.
+pub(super) fn open(folder: &Path, options: &OpenOptions, room: &mut Room) -> Result<Dataset> {
     let is_there = |name: &str| folder.join(name).is_file();
     if !is_there(MANIFEST) {
         if is_there(hf::STATE) {
-            return hugging_face(folder, options);
+            return hugging_face(folder, options, room);
         }
         if is_there(hf::DICT) {
             let dict = folder.join(hf::DICT);
@@ -40,10 +40,10 @@ pub(super) fn open(folder: &Path, options: &OpenOptions) -> Result<Dataset> {
             .at_path(folder));
         }
         if is_there(mds::INDEX) {
-            return mosaic(folder, options);
+            return mosaic(folder, options, room);
         }
     }
-    our_own(folder, options)
+    our_own(folder, options, room)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -55,7 +55,7 @@ fn later(
     schema: SchemaRef,
     shards: Vec<Shard>,
     chunk_rows: Vec<Vec<u64>>,
-    budget_bytes: u64,
+    room: &Room,
     options: &OpenOptions,
 ) -> Result<Dataset> {
     let mut chunks = Vec::new();
@@ -63,13 +63,13 @@ fn later(
     for (shard, rows) in shards.iter().zip(chunk_rows) {
         chunks.extend(Chunk::of_shard(shard, rows, None));
     }
-    let table = Table::new(shards, chunks, DecodedChunks::new(budget_bytes))?;
+    let table = Table::new(shards, chunks, DecodedChunks::new(room.left_bytes()))?;
     let dataset = Dataset::of_table(schema, table)?;
     if options.preload == Preload::No { Ok(dataset) } else { dataset.open_shards().map(|()| dataset) }
 }
 
 /// A folder with a manifest of ours.
-fn our_own(folder: &Path, options: &OpenOptions) -> Result<Dataset> {
+fn our_own(folder: &Path, options: &OpenOptions, room: &Room) -> Result<Dataset> {
     let manifest = Manifest::read(&folder.join(MANIFEST))?;
     let schema = Arc::new(manifest.schema.clone());
     let (mut shards, mut chunk_rows) = (Vec::new(), Vec::new());
@@ -86,24 +86,26 @@ fn our_own(folder: &Path, options: &OpenOptions) -> Result<Dataset> {
         }
         let rows: Vec<_> = shard.batches.iter().map(|batch| batch.rows).collect();
         let options = options.clone();
-        let open = move |path: &Path| open_file(path, &options, &mut Known::new(&options));
+        let open = move |path: &Path| {
+            open_file(path, &options, &mut Known::new(&mut Room::new(options.decode_budget_bytes)))
+        };
         shards.push(Shard::open_later(shard.file.clone(), path, open, schema.clone(), rows.clone()));
         chunk_rows.push(rows);
     }
-    later(schema, shards, chunk_rows, options.decode_budget_bytes, options)
+    later(schema, shards, chunk_rows, room, options)
 }
 
 /// A folder that Hugging Face's `datasets` saved.
-fn hugging_face(folder: &Path, options: &OpenOptions) -> Result<Dataset> {
+fn hugging_face(folder: &Path, options: &OpenOptions, room: &mut Room) -> Result<Dataset> {
     let state = folder.join(hf::STATE);
     let saved = hf::saved_dataset(&read(&state)?).map_err(|error| error.at_path(&state))?;
     let paths = |names: &[String]| names.iter().map(|name| folder.join(name)).collect::<Vec<PathBuf>>();
-    let dataset = open_files(&paths(&saved.data_files), options)?;
+    let dataset = open_files(&paths(&saved.data_files), options, room)?;
     if saved.indices_files.is_empty() {
         return Ok(dataset);
     }
     // The indices files say which of the rows the dataset is, in which order.
-    let indices = open_files(&paths(&saved.indices_files), options)?;
+    let indices = open_files(&paths(&saved.indices_files), options, room)?;
     if indices.schema().fields().len() != 1 || *indices.schema().field(0).data_type() != DataType::UInt64 {
         return Err(Error::malformed("expected indices files of one column of u64").at_path(folder));
     }
@@ -122,7 +124,7 @@ fn hugging_face(folder: &Path, options: &OpenOptions) -> Result<Dataset> {
 }
 
 /// A folder of MosaicML Streaming.
-fn mosaic(folder: &Path, options: &OpenOptions) -> Result<Dataset> {
+fn mosaic(folder: &Path, options: &OpenOptions, room: &mut Room) -> Result<Dataset> {
     let path = folder.join(mds::INDEX);
     let index = MdsIndex::parse(&read(&path)?).map_err(|error| error.at_path(&path))?;
     let decoder = Arc::new(MdsDecoder::new(&index.columns));
@@ -130,9 +132,7 @@ fn mosaic(folder: &Path, options: &OpenOptions) -> Result<Dataset> {
     let inflated = index.shards.iter().filter(|shard| shard.zip.is_some()).map(|shard| shard.raw.len);
     let inflated = inflated.fold(0, u64::saturating_add);
     // Inflated shards are kept if all of them fit the budget: which of them are opened first is not known.
-    let left_bytes = options.decode_budget_bytes.checked_sub(inflated);
-    let room_bytes = if left_bytes.is_some() { u64::MAX } else { 0 };
-    let budget_bytes = left_bytes.unwrap_or(options.decode_budget_bytes);
+    let shard_room = if room.take(inflated) { u64::MAX } else { 0 };
     let (mut shards, mut chunk_rows) = (Vec::new(), Vec::new());
     for shard in index.shards {
         let raw = folder.join(&shard.raw.name);
@@ -154,7 +154,7 @@ fn mosaic(folder: &Path, options: &OpenOptions) -> Result<Dataset> {
                 let shard = shard.clone();
                 move |region: &Region| shard.inflate(&region.read(0..region.len_bytes())?)
             };
-            let source = FileSource::inflated(region, &mut Room::new(room_bytes), inflate)?;
+            let source = FileSource::inflated(region, &mut Room::new(shard_room), inflate)?;
             let opened = samples(&source, &shard, columns.clone())?;
             let from = shard.zip.as_ref().map_or("", |(_, compression)| compression.name());
             Ok(Opened { inflated: Some(Inflated { from, is_kept: source.again.is_none() }), ..opened })
@@ -162,7 +162,7 @@ fn mosaic(folder: &Path, options: &OpenOptions) -> Result<Dataset> {
         let open = move |path: &Path| -> Result<Opened> { open(path).map_err(|error| error.at_path(path)) };
         shards.push(Shard::open_later(name, path, open, schema.clone(), rows));
     }
-    later(schema, shards, chunk_rows, budget_bytes, options)
+    later(schema, shards, chunk_rows, room, options)
 }
 
 /// A shard of MosaicML Streaming, the bytes of which are at hand.

@@ -99,7 +99,7 @@ impl Room {
     }
 
     /// Takes `bytes` of the room; `false`, and nothing, if there are not as many.
-    fn take(&mut self, bytes: u64) -> bool {
+    pub(super) fn take(&mut self, bytes: u64) -> bool {
         let left = self.left_bytes.checked_sub(bytes);
         self.left_bytes = left.unwrap_or(self.left_bytes);
         left.is_some()

@@ -10,6 +10,7 @@ use super::Dataset;
 use super::decoded::DecodedChunks;
 use super::folders;
 use super::formats;
+use super::inflate::Room;
 use super::options::OpenOptions;
 use super::records::{self, Known};
 use super::shard::{Opened, Shard};
@@ -21,14 +22,19 @@ use crate::map::{Advice, Region};
 
 /// Opens every path, one after another, as one dataset.
 pub(super) fn open(paths: &[PathBuf], options: &OpenOptions) -> Result<Dataset> {
-    let open = |path: &PathBuf| match path.is_dir() {
-        true => folders::open(path, options),
-        false => open_files(&files_of(path)?, options),
-    };
     let Some((first, others)) = paths.split_first() else {
         return Err(Error::invalid("expected at least one path, found an empty list"));
     };
-    others.iter().try_fold(open(first)?, |all, path| all.concat(&open(path)?))
+    let mut room = Room::new(options.decode_budget_bytes);
+    let mut open = |path: &PathBuf| match path.is_dir() {
+        true => folders::open(path, options, &mut room),
+        false => open_files(&files_of(path)?, options, &mut room),
+    };
+    let mut all = open(first)?;
+    for path in others {
+        all = all.concat(&open(path)?)?;
+    }
+    Ok(all)
 }
 
 /// Writes an index beside each file whose format has one; the files need not have the same columns.
@@ -38,7 +44,7 @@ pub(super) fn write_index(paths: &[PathBuf], options: &OpenOptions) -> Result<Ve
         for file in files_of(path)? {
             // Before the file is read: an index of what it was does not belong to what it became meanwhile.
             let stamp = Stamp::of(&file)?;
-            let opened = open_file(&file, options, &mut Known::new(options))?;
+            let opened = open_file(&file, options, &mut Known::new(&mut Room::new(options.decode_budget_bytes)))?;
             written.extend(records::write_index(&file, &stamp, &opened)?);
         }
     }
@@ -46,27 +52,28 @@ pub(super) fn write_index(paths: &[PathBuf], options: &OpenOptions) -> Result<Ve
 }
 
 /// Files of equal columns, all opened now. Columns are matched by name.
-pub(super) fn open_files(files: &[PathBuf], options: &OpenOptions) -> Result<Dataset> {
-    let mut known = Known::new(options);
+pub(super) fn open_files(files: &[PathBuf], options: &OpenOptions, room: &mut Room) -> Result<Dataset> {
+    let mut known = Known::new(room);
     let mut open = OpenFiles::default();
     for path in files {
         open.push(path, open_file(path, options, &mut known)?)?;
     }
-    open.into_dataset(&known)
+    open.into_dataset(room)
 }
 
 /// Opens `bytes`, those of a file called `name`.
 pub(super) fn open_bytes(name: &str, bytes: Vec<u8>, options: &OpenOptions) -> Result<Dataset> {
     let path = Path::new(name);
-    let mut known = Known::new(options);
+    let mut room = Room::new(options.decode_budget_bytes);
+    let mut known = Known::new(&mut room);
     let opened = formats::open(Region::from_vec(bytes), &file_name(path), None, options, &mut known);
     let mut open = OpenFiles::default();
     open.push(path, opened.map_err(|error| error.at_path(path))?)?;
-    open.into_dataset(&known)
+    open.into_dataset(&room)
 }
 
 /// Maps one file and reads its metadata; `known` is what the files before it said.
-pub(super) fn open_file(path: &Path, options: &OpenOptions, known: &mut Known) -> Result<Opened> {
+pub(super) fn open_file(path: &Path, options: &OpenOptions, known: &mut Known<'_>) -> Result<Opened> {
     let region = Region::map(path, &options.map)?;
     // Nothing is read that nobody asked for, metadata included; who reads in order says so (`Dataset::advise`).
     let _ = region.advise(0..region.len_bytes(), Advice::Random);
@@ -108,9 +115,9 @@ impl OpenFiles {
     /// # Panics
     ///
     /// If there is no file.
-    fn into_dataset(self, known: &Known) -> Result<Dataset> {
+    fn into_dataset(self, room: &Room) -> Result<Dataset> {
         let (_, schema) = self.first.expect("at least one file is open");
-        let decoded = DecodedChunks::new(known.room.left_bytes());
+        let decoded = DecodedChunks::new(room.left_bytes());
         Dataset::of_table(schema, Table::new(self.shards, self.chunks, decoded)?)
     }
 }

@@ -10,7 +10,7 @@ use crate::format::csv::{BlockSummary, CsvFormat, SAMPLE_BYTES, ScanState, recor
 pub(crate) fn csv(
     source: &FileSource,
     options: &OpenOptions,
-    known: &mut Known,
+    known: &mut Known<'_>,
     tabs: bool,
 ) -> Result<Opened> {
     let (format, first) = format_of(source, options, known, tabs)?;
@@ -44,7 +44,7 @@ pub(crate) fn csv(
 fn format_of(
     source: &FileSource,
     options: &OpenOptions,
-    known: &mut Known,
+    known: &mut Known<'_>,
     tabs: bool,
 ) -> Result<(CsvFormat, u64)> {
     let region = &source.region;
