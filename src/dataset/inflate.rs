@@ -13,6 +13,7 @@ use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
 
 use super::records::Known;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::piece::expansion_cap;
 use crate::format::{FileFormat, HEAD_BYTES, detect, idx, npy, tfrecord};
 use crate::map::Region;
 
@@ -117,15 +118,11 @@ fn inflates_to_records(head: &[u8]) -> bool {
     tfrecord::looks_like(&start)
 }
 
-/// Inflating stops at this many bytes more than the deflate format can make of a file's size.
-/// Source: [zlib's technical notes](https://zlib.net/zlib_tech.html), a ratio of at most 1032 to 1.
-const DEFLATE_RATIO: u64 = 1032;
-
 /// Bytes a Zstandard frame may ask to be kept in memory while it is inflated: 128 MiB, as the library's own limit is.
 const ZSTD_WINDOW_LOG: u32 = 27;
 
 /// The inflated bytes of a file. The memory grows with what was inflated, never with what a header claims, and stops at
-/// what an array's own header, which comes first, declares.
+/// what an array's own header, which comes first, declares, and at what so small a file may become.
 pub(super) fn inflate(region: &Region, compression: Compression) -> Result<Vec<u8>> {
     let compressed = region.read(0..region.len_bytes())?;
     let mut decoder: Box<dyn Read + '_> = match compression {
@@ -138,11 +135,21 @@ pub(super) fn inflate(region: &Region, compression: Compression) -> Result<Vec<u
     let declared = match detect(&inflated, "") {
         Some(FileFormat::Idx) => idx::declared(&inflated)?.end_bytes().unwrap_or(0),
         Some(FileFormat::Npy) => npy::declared(&inflated)?.end_bytes().unwrap_or(0),
-        _ => (compressed.len() as u64).saturating_mul(DEFLATE_RATIO),
+        _ => u64::MAX,
     };
+    let cap = expansion_cap(region.len_bytes());
     // One byte more than declared, so that a longer file is seen to be longer.
-    let left = declared.saturating_add(1).saturating_sub(inflated.len() as u64);
+    let left = declared.min(cap).saturating_add(1).saturating_sub(inflated.len() as u64);
     decoder.take(left).read_to_end(&mut inflated).map_err(|e| breaks_off(e, inflated.len()))?;
+    if inflated.len() as u64 > cap {
+        return Err(Error::new(
+            ErrorKind::TooLarge,
+            format!(
+                "expected {} compressed bytes to stand for at most {cap}, found more: decompress the file",
+                compressed.len()
+            ),
+        ));
+    }
     Ok(inflated)
 }
 

@@ -30,7 +30,7 @@ mod named;
 pub mod npy;
 pub(crate) mod npz;
 pub(crate) mod parquet;
-mod piece;
+pub(crate) mod piece;
 #[cfg(test)]
 mod real;
 pub(crate) mod records;
