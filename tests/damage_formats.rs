@@ -126,7 +126,9 @@ formats! {
 #[test]
 #[ignore = "writes what fuzzing begins with, where FOREBAY_SEEDS says"]
 fn seeds() {
-    small::write_seeds(all_files().into_iter().map(|small| (small.target, [small.before, small.file].concat())));
+    small::write_seeds(
+        all_files().into_iter().map(|small| (small.target, [small.before, small.file].concat())),
+    );
 }
 
 /// CSV has no content that could tell it from anything else: each is read with the options of its name, and as CSV.
@@ -147,8 +149,14 @@ fn csv_that_broke_other_readers_is_refused_or_read() {
 fn every_malformed_file_is_looked_at() {
     let Some((folder, _)) = test_data() else { return };
     let list = fs::read_to_string(folder.join("malformed/FILES.tsv")).unwrap();
-    let kinds =
-        ["arrow-ipc-file", "arrow-ipc-stream", "arrow-ipc-tensor-stream", "csv", "parquet-bad", "parquet-fuzz"];
+    let kinds = [
+        "arrow-ipc-file",
+        "arrow-ipc-stream",
+        "arrow-ipc-tensor-stream",
+        "csv",
+        "parquet-bad",
+        "parquet-fuzz",
+    ];
     let mut listed = 0;
     for line in list.lines().skip(1) {
         let file = line.split('\t').next().unwrap();
@@ -157,10 +165,8 @@ fn every_malformed_file_is_looked_at() {
         assert!(folder.join(file).is_file(), "{file}");
         listed += 1;
     }
-    let found: usize = kinds
-        .iter()
-        .map(|kind| fs::read_dir(folder.join("malformed").join(kind)).unwrap().count())
-        .sum();
+    let found: usize =
+        kinds.iter().map(|kind| fs::read_dir(folder.join("malformed").join(kind)).unwrap().count()).sum();
     assert_eq!((listed, found), (146, 146));
 }
 
@@ -194,4 +200,21 @@ fn bytes_in_memory_are_told_by_their_name_and_errors_name_them() {
     let error = Dataset::options().open_bytes("corpus.idx", index).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.message().contains("open the path"), "{error}");
+}
+
+/// A megabyte of zeros compresses to less than a hundredth of what it may stand for, and is all there.
+#[test]
+fn what_compresses_well_is_read_whole_or_refused() {
+    let options = OpenOptions::default().format(forebay::format::FileFormat::Text);
+    for bytes in [1 << 20, 50 << 20] {
+        let lines = b"\n".repeat(bytes);
+        let file = zstd::bulk::compress(&lines, 1).unwrap();
+        assert!(file.len() * 2000 < bytes, "{}", file.len());
+        assert_eq!(options.open_bytes("lines.zst", file).unwrap().len(), bytes as u64);
+    }
+    let many = vec![b'\n'; 65 << 20];
+    for file in [zstd::bulk::compress(&many, 1).unwrap(), small::gzip(&many)] {
+        let error = options.open_bytes("bomb", file).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
+    }
 }

@@ -143,7 +143,8 @@ pub(super) fn open_bytes(name: &str, bytes: Vec<u8>, options: &OpenOptions) -> R
     let opened = read_metadata(Region::from_vec(bytes), name, None, options, &mut known)
         .map_err(|error| error.at_path(name))?;
     let schema = opened.schema.clone();
-    let rows = opened.chunks.iter().map(|columns| columns.first().map_or(0, |piece| piece.num_rows)).collect();
+    let rows =
+        opened.chunks.iter().map(|columns| columns.first().map_or(0, |piece| piece.num_rows)).collect();
     let shard = Arc::new(Shard::open_now(file_name(name), Some(name), opened));
     let chunks = Chunk::of_shard(&shard, rows, None).collect();
     let budget_bytes = options.decode_budget_bytes.saturating_sub(known.inflated_bytes);
