@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::AsArray;
-use arrow::datatypes::{DataType, SchemaRef, UInt64Type};
+use arrow::datatypes::{DataType, Schema, SchemaRef, UInt64Type};
 
 use super::Dataset;
 use super::decoded::DecodedChunks;
@@ -19,7 +19,9 @@ use super::shard::{Opened, Shard};
 use super::table::{Chunk, Table};
 use crate::error::{Error, Result};
 use crate::format::mds::{self, MdsDecoder, MdsIndex, MdsShard};
+use crate::format::piece::expansion_cap;
 use crate::format::{Framing, hf};
+use crate::layout::ColumnKind;
 use crate::map::{Preload, Region};
 
 /// Opens the dataset in `folder`, whoever wrote it.
@@ -68,6 +70,20 @@ fn later(
     if options.preload == Preload::No { Ok(dataset) } else { dataset.open_shards().map(|()| dataset) }
 }
 
+/// Refuses rows that are larger than what a file of `len_bytes` may become in memory: batches are laid out for them before
+/// the file is opened.
+fn check_row_bytes(schema: &Schema, num_rows: u64, len_bytes: u64) -> Result<()> {
+    let columns = schema.fields().iter().filter_map(|field| ColumnKind::of(field).row_bytes());
+    let row_bytes = columns.fold(0u64, |sum, bytes| sum.saturating_add(bytes as u64));
+    let cap = expansion_cap(len_bytes);
+    if num_rows > 0 && row_bytes > cap {
+        return Err(Error::malformed(format!(
+            "expected rows of at most {cap} bytes in a file of {len_bytes}, found columns whose rows have {row_bytes}"
+        )));
+    }
+    Ok(())
+}
+
 /// A folder with a manifest of ours.
 fn our_own(folder: &Path, options: &OpenOptions) -> Result<Dataset> {
     let manifest = Manifest::read(&folder.join(MANIFEST))?;
@@ -84,6 +100,7 @@ fn our_own(folder: &Path, options: &OpenOptions) -> Result<Dataset> {
             ))
             .at_path(&path));
         }
+        check_row_bytes(&schema, shard.rows, shard.bytes).map_err(|error| error.at_path(&path))?;
         let rows: Vec<_> = shard.batches.iter().map(|batch| batch.rows).collect();
         let options = options.clone();
         let open = move |path: &Path| open_file(path, &options, &mut Known::default());
@@ -140,6 +157,7 @@ fn mosaic(folder: &Path, options: &OpenOptions) -> Result<Dataset> {
             Some((zip, _)) if !raw.exists() => (folder.join(&zip.name), zip.name.clone()),
             _ => (raw.clone(), shard.raw.name.clone()),
         };
+        check_row_bytes(&schema, shard.num_samples, shard.raw.len).map_err(|error| error.at_path(&path))?;
         let rows = vec![shard.num_samples];
         chunk_rows.push(rows.clone());
         let (decoder, schema_of, options) = (decoder.clone(), schema.clone(), options.clone());
