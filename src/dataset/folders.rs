@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::AsArray;
-use arrow::datatypes::{DataType, SchemaRef, UInt64Type};
+use arrow::datatypes::{DataType, Schema, SchemaRef, UInt64Type};
 
 use super::Dataset;
 use super::decoded::DecodedChunks;
@@ -19,7 +19,8 @@ use super::shard::{Opened, Shard};
 use super::table::{Chunk, Table};
 use crate::error::{Error, Result};
 use crate::format::mds::{self, MdsDecoder, MdsIndex, MdsShard};
-use crate::format::{Framing, hf};
+use crate::format::{Framing, expansion_cap, hf};
+use crate::layout::ColumnKind;
 use crate::map::{Preload, Region};
 
 /// Opens the dataset in `folder`, whoever wrote it; what is inflated and kept takes of `room`.
@@ -68,6 +69,20 @@ fn later(
     if options.preload == Preload::No { Ok(dataset) } else { dataset.open_shards().map(|()| dataset) }
 }
 
+/// Refuses rows that are larger than what a file of `len_bytes` may become in memory: batches are laid out for them before
+/// the file is opened.
+fn check_row_bytes(schema: &Schema, num_rows: u64, len_bytes: u64) -> Result<()> {
+    let columns = schema.fields().iter().filter_map(|field| ColumnKind::of(field).row_bytes());
+    let row_bytes = columns.fold(0u64, |sum, bytes| sum.saturating_add(bytes as u64));
+    let cap = expansion_cap(len_bytes);
+    if num_rows > 0 && row_bytes > cap {
+        return Err(Error::malformed(format!(
+            "expected rows of at most {cap} bytes in a file of {len_bytes}, found columns whose rows have {row_bytes}"
+        )));
+    }
+    Ok(())
+}
+
 /// A folder with a manifest of ours.
 fn our_own(folder: &Path, options: &OpenOptions, room: &Room) -> Result<Dataset> {
     let manifest = Manifest::read(&folder.join(MANIFEST))?;
@@ -84,6 +99,7 @@ fn our_own(folder: &Path, options: &OpenOptions, room: &Room) -> Result<Dataset>
             ))
             .at_path(&path));
         }
+        check_row_bytes(&schema, shard.rows, shard.bytes).map_err(|error| error.at_path(&path))?;
         let rows: Vec<_> = shard.batches.iter().map(|batch| batch.rows).collect();
         let options = options.clone();
         let open = move |path: &Path| {
@@ -140,6 +156,7 @@ fn mosaic(folder: &Path, options: &OpenOptions, room: &mut Room) -> Result<Datas
             Some((zip, _)) if !raw.exists() => (folder.join(&zip.name), zip.name.clone(), false),
             _ => (raw, shard.raw.name.clone(), true),
         };
+        check_row_bytes(&schema, shard.num_samples, shard.raw.len).map_err(|error| error.at_path(&path))?;
         let rows = vec![shard.num_samples];
         chunk_rows.push(rows.clone());
         let (map, preload) = (options.map, options.preload);
