@@ -1,7 +1,6 @@
-//! Files that other programs wrote are read as the reference readers read them: Arrow IPC, idx, npy, fixed-length
-//! records.
+//! Files that other programs wrote are read as the reference readers read them: Arrow IPC, idx, fixed-length records.
 //!
-//! `$FOREBAY_TEST_DATA/expected.json` says what pyarrow and NumPy found in each file of that folder. Without the
+//! `$FOREBAY_TEST_DATA/expected.json` says what pyarrow found in each file of that folder. Without the
 //! variable the tests of them are skipped and say so.
 
 mod common;
@@ -15,9 +14,10 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Int32Type, Schema};
 use arrow::ipc::writer::FileWriter;
+use common::told::{Told, files_of};
 use common::{
-    check_table, exact_sum, float, gather_all, hex, loads_what_gather_gives, rows_of, shape, sum_of_bytes,
-    test_data, to_json,
+    check_table, converts_to_what_gather_gives, exact_sum, float, gather_all, hex, loads_what_gather_gives,
+    rows_of, shape, sum_of_bytes, test_data, to_json,
 };
 use forebay::format::FixedSpec;
 use forebay::{Dataset, ErrorKind, OpenOptions};
@@ -25,49 +25,23 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-/// Folders of formats this crate does not read.
-const OTHER_FORMATS: [&str; 8] =
-    ["csv/", "tfrecord/", "parquet/", "webdataset/", "megatron/", "text/", "tokens/", "mds/"];
-
-/// Files that must be refused although the reference reads them, and why.
-const REFUSED: [(&str, ErrorKind, &str); 2] = [
-    // Archives of several arrays.
-    ("npy/candle_test.npz", ErrorKind::Unsupported, "not recognised"),
-    ("npy/gcvspl.npz", ErrorKind::Unsupported, "not recognised"),
-];
-
 /// The files under `folders` and what is expected of them.
 fn expected_of<'a>(expected: &'a Value, folders: &'a [&str]) -> impl Iterator<Item = (&'a str, &'a Value)> {
     let files = expected["files"].as_object().unwrap().iter();
     let files = files.map(|(path, entry)| (path.as_str(), entry));
-    files.filter(move |(path, _)| {
-        let refused = REFUSED.iter().any(|(refused, ..)| refused == path);
-        folders.iter().any(|folder| path.starts_with(folder)) && !refused
-    })
+    files.filter(move |(path, _)| folders.iter().any(|folder| path.starts_with(folder)))
 }
 
 #[test]
-fn every_file_is_read_refused_or_of_another_format() {
+fn every_golden_file_is_told_of() {
     let Some((folder, expected)) = test_data() else { return };
-    let read = ["arrow/", "hf/", "idx/", "npy/", "fixed_binary/"];
-    let files = expected["files"].as_object().unwrap();
-    for path in files.keys() {
-        assert!(read.iter().chain(&OTHER_FORMATS).any(|folder| path.starts_with(folder)), "{path}");
-    }
     let mut found = Vec::new();
-    for subfolder in read {
-        list_files(&folder.join(subfolder), &mut found);
-    }
+    list_files(&folder.join("arrow"), &mut found);
     for path in
         found.iter().filter(|path| path.extension().is_some_and(|e| e == "arrow_file" || e == "stream"))
     {
         let name = path.strip_prefix(&folder).unwrap().to_str().unwrap();
-        assert!(files.contains_key(name), "nothing is said of {name}");
-    }
-    for (path, kind, words) in REFUSED {
-        let error = Dataset::open(folder.join(path)).unwrap_err();
-        assert_eq!(error.kind(), kind, "{error}");
-        assert!(error.to_string().contains(words) && error.to_string().contains(path), "{error}");
+        assert!(expected["files"].get(name).is_some(), "nothing is said of {name}");
     }
 }
 
@@ -82,14 +56,14 @@ fn list_files(folder: &Path, found: &mut Vec<PathBuf>) {
 fn files_that_must_be_refused_are_refused() {
     let Some((folder, expected)) = test_data() else { return };
     let mut refused = 0;
-    for (path, entry) in expected_of(&expected, &["arrow/", "hf/", "idx/", "npy/", "fixed_binary/"]) {
+    for (path, entry) in expected_of(&expected, &["arrow/", "hf/", "idx/", "fixed_binary/"]) {
         let Some(reason) = entry["expect"].as_str() else { continue };
         let error = Dataset::open(folder.join(path)).expect_err(reason);
         assert!(matches!(error.kind(), ErrorKind::Malformed | ErrorKind::Unsupported), "{error}");
         assert!(error.location().path.as_ref().is_some_and(|at| at.ends_with(path)), "{error}");
         refused += 1;
     }
-    assert_eq!(refused, 2);
+    assert_eq!(refused, 1);
 }
 
 #[test]
@@ -136,91 +110,109 @@ fn folders_of_the_datasets_library_hold_what_was_saved() {
 #[test]
 fn idx_files_hold_what_their_headers_say() {
     let Some((folder, expected)) = test_data() else { return };
-    for (path, entry) in expected_of(&expected, &["idx/"]).filter(|(_, entry)| entry.get("expect").is_none())
-    {
+    let files = files_of(&expected, "idx").into_iter();
+    for (path, entry) in files.filter(|(_, entry)| entry.get("expect").is_none()) {
+        let told = Told::new(path, entry);
+        told.pass_over(&["format", "compression"]);
         let dataset = Dataset::open(folder.join(path)).unwrap();
-        let dims: Vec<_> = entry["dims"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect();
-        assert_eq!(shape(&dataset, "data"), (entry["dtype"].as_str().unwrap().to_owned(), dims), "{path}");
-        let rows = rows_of(gather_all(&dataset).column(0));
-        let payload: Vec<_> = rows.iter().flatten().flatten().copied().collect();
-        assert_eq!(hex(&Sha256::digest(&payload)), entry["payload_sha256"], "{path}");
-        assert_eq!(json!(sum_of_bytes(&payload)), entry["sum"], "{path}");
-        check_records(path, entry, &entry["item_sha256"], &rows);
+        let (dtype, dims) = shape(&dataset, "data");
+        assert_eq!((&*dtype, json!(dims)), (told.text("dtype"), told.get("dims").clone()), "{path}");
+        let column = gather_all(&dataset).column(0).clone();
+        let payload = payload(&column);
+        assert_eq!(payload.len() as u64, told.number("payload_bytes"), "{path}");
+        assert_eq!(hex(&Sha256::digest(&payload)), told.text("payload_sha256"), "{path}");
+        assert_eq!(json!(sum_of_bytes(&payload)), *told.get("sum"), "{path}");
+        // The file is a header and the payload.
+        let code = told.number("dtype_code") as u8;
+        let mut file = vec![0, 0, code, dims.len() as u8];
+        dims.iter().for_each(|&n| file.extend((n as u32).to_be_bytes()));
+        file.extend(&payload);
+        assert_eq!(file.len() as u64, told.number("uncompressed_bytes"), "{path}");
+        assert_eq!(hex(&Sha256::digest(&file)), told.text("uncompressed_sha256"), "{path}");
+        let row_bytes = payload.len() / dims[0] as usize;
+        check_records(&told, told.maybe("item_sha256"), &payload, row_bytes);
+        if let Some(histogram) = told.maybe("histogram") {
+            assert_eq!(counts(&payload), *histogram, "{path}");
+        }
         loads_what_gather_gives(path, &dataset);
+        converts_to_what_gather_gives(path, &dataset);
     }
 }
 
-#[test]
-fn npy_files_hold_what_numpy_loaded() {
-    let Some((folder, expected)) = test_data() else { return };
-    for (path, entry) in expected_of(&expected, &["npy/"]).filter(|(_, entry)| entry.get("expect").is_none())
-    {
-        let dataset = Dataset::options().column_name("x").open(folder.join(path)).unwrap();
-        let dims: Vec<_> = entry["shape"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect();
-        let dtype = match entry["dtype"].as_str().unwrap() {
-            "<f8" => "f64",
-            "<f4" => "f32",
-            "<i8" => "i64",
-            other => panic!("{path} is of type {other}"),
-        };
-        assert_eq!(shape(&dataset, "x"), (dtype.to_owned(), dims), "{path}");
-        let bytes: Vec<_> = rows_of(gather_all(&dataset).column(0)).into_iter().flatten().flatten().collect();
-        assert_eq!(hex(&Sha256::digest(&bytes)), entry["c_order_le_sha256"], "{path}");
-        loads_what_gather_gives(path, &dataset);
-    }
+/// The bytes of all rows of a column of bytes.
+fn payload(column: &ArrayRef) -> Vec<u8> {
+    let data = column.to_data();
+    let data = data.child_data().first().cloned().unwrap_or(data);
+    data.buffers()[0].as_slice()[data.offset()..][..data.len()].to_vec()
+}
+
+/// How often each digit occurs.
+fn counts(digits: &[u8]) -> Value {
+    (0..10).map(|digit| json!(digits.iter().filter(|&&found| found == digit).count())).collect()
 }
 
 #[test]
 fn records_of_one_length_hold_what_their_specification_says() {
     let Some((folder, expected)) = test_data() else { return };
-    for (path, entry) in expected_of(&expected, &["fixed_binary/"]) {
-        let spec = match entry["layout"].as_str().unwrap() {
+    for (path, entry) in files_of(&expected, "fixed_binary") {
+        let told = Told::new(path, entry);
+        told.pass_over(&["format"]);
+        let spec = match told.text("layout") {
             "u8[3,32,32]" => "image:u8[3,32,32]",
             "u8 label, u8[28,28]" => "label:u8,image:u8[28,28]",
             other => panic!("{path} is laid out as {other}"),
         };
         let spec: FixedSpec = spec.parse().unwrap();
-        assert_eq!(json!(spec.record_bytes), entry["record_bytes"], "{path}");
+        let record_bytes = spec.record_bytes as usize;
+        assert_eq!(record_bytes as u64, told.number("record_bytes"), "{path}");
         let dataset = OpenOptions::default().fixed(spec).open(folder.join(path)).unwrap();
-        assert_eq!(json!(dataset.len()), entry["records"], "{path}");
-        let table = gather_all(&dataset);
-        let columns: Vec<_> = table.columns().iter().map(rows_of).collect();
-        let record = |row: usize| Some(columns.iter().flat_map(|rows| rows[row].clone().unwrap()).collect());
-        let records: Vec<Option<Vec<u8>>> = (0..table.num_rows()).map(record).collect();
-        check_records(path, entry, &entry["record_sha256"], &records);
-        let sum =
-            |rows: &[Option<Vec<u8>>]| json!(rows.iter().flatten().map(|row| sum_of_bytes(row)).sum::<u64>());
-        if let Some(labels) = entry["labels_first16"].as_array() {
-            let found: Vec<_> =
-                columns[0].iter().take(labels.len()).map(|row| json!(row.as_ref().unwrap()[0])).collect();
-            assert_eq!(found, *labels, "{path}");
-            assert_eq!(sum(&columns[1]), entry["pixel_sum"], "{path}");
+        assert_eq!(dataset.len(), told.number("records"), "{path}");
+        let columns: Vec<_> = gather_all(&dataset).columns().iter().map(payload).collect();
+        // Fields lie side by side in a record.
+        let rows = dataset.len() as usize;
+        let field = |row: usize, column: &'_ Vec<u8>| {
+            let width = column.len() / rows;
+            column[row * width..(row + 1) * width].to_vec()
+        };
+        let record = |row| columns.iter().flat_map(move |column| field(row, column));
+        let records: Vec<u8> = (0..rows).flat_map(record).collect();
+        check_records(&told, told.maybe("record_sha256"), &records, record_bytes);
+        if told.maybe("labels_first16").is_some() {
+            assert_eq!(json!(columns[0][..16]), *told.get("labels_first16"), "{path}");
+            assert_eq!(counts(&columns[0]), *told.get("label_histogram"), "{path}");
+            assert_eq!(json!(sum_of_bytes(&columns[1])), *told.get("pixel_sum"), "{path}");
         } else {
-            assert_eq!(sum(&records), entry["sum"], "{path}");
+            assert_eq!(json!(sum_of_bytes(&records)), *told.get("sum"), "{path}");
+            assert_eq!(hex(&Sha256::digest(&records)), told.text("payload_sha256"), "{path}");
         }
         loads_what_gather_gives(path, &dataset);
+        converts_to_what_gather_gives(path, &dataset);
     }
 }
 
-/// The hashes of single records, and their first and last values, where they are given.
-fn check_records(path: &str, entry: &Value, hashes: &Value, records: &[Option<Vec<u8>>]) {
-    for (index, sha256) in hashes.as_object().into_iter().flatten() {
-        let record = records[index.parse::<usize>().unwrap()].as_ref().unwrap();
-        assert_eq!(hex(&Sha256::digest(record)), *sha256, "{path}, record {index}");
+/// The hashes of single records, and the first and last bytes, where they are given.
+fn check_records(told: &Told<'_>, hashes: Option<&Value>, bytes: &[u8], record_bytes: usize) {
+    for (index, sha256) in hashes.and_then(Value::as_object).into_iter().flatten() {
+        let record = &bytes[index.parse::<usize>().unwrap() * record_bytes..][..record_bytes];
+        assert_eq!(hex(&Sha256::digest(record)), *sha256, "{}, record {index}", told.of());
     }
-    let bytes = || records.iter().flatten().flatten();
-    for (which, n) in [("first16", 16), ("first8", 8)] {
-        if let Some(first) = entry[which].as_array() {
-            assert_eq!(bytes().take(n).map(|byte| json!(byte)).collect::<Vec<_>>(), *first, "{path}");
+    for (key, n) in [("first16", 16), ("first8", 8)] {
+        if let Some(first) = told.maybe(key) {
+            assert_eq!(json!(bytes[..n.min(bytes.len())]), *first, "{}", told.of());
         }
+    }
+    if let Some(last) = told.maybe("last4") {
+        assert_eq!(json!(bytes[bytes.len().saturating_sub(4)..]), *last, "{}", told.of());
     }
 }
 
 #[test]
-fn every_row_comes_through_the_loader_once() {
+fn every_row_comes_through_loader_and_converter_once() {
     let Some((folder, expected)) = test_data() else { return };
     for (path, _) in expected_of(&expected, &["arrow/", "hf/"]).filter(|(path, _)| !path.ends_with('/')) {
-        loads_what_gather_gives(path, &Dataset::open(folder.join(path)).unwrap());
+        let dataset = Dataset::open(folder.join(path)).unwrap();
+        loads_what_gather_gives(path, &dataset);
+        converts_to_what_gather_gives(path, &dataset);
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use arrow::array::*;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Float32Type, Int32Type, Int64Type, Schema};
-use common::{check_table, gather_all, loads_what_gather_gives, test_data};
+use common::{check_table, converts_to_what_gather_gives, gather_all, loads_what_gather_gives, test_data};
 use forebay::{ColumnKind, Dataset, ErrorKind, Loader, Shuffle};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding};
@@ -57,6 +57,7 @@ fn every_file_holds_what_pyarrow_read() {
         }
         check_table(path, &dataset, entry);
         loads_what_gather_gives(path, &dataset);
+        converts_to_what_gather_gives(path, &dataset);
         read += 1;
     }
     assert!(read >= 30, "only {read} files");

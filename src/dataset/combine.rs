@@ -103,7 +103,8 @@ impl Dataset {
             let chunks = chunks.chain(second.chunks.iter().map(|chunk| project(chunk, &theirs))).collect();
             let second_base = first.directory.len();
             let rows = Rows::Concat { first: first.rows.clone(), second: second.rows.clone(), second_base };
-            let budget = first.decoded.budget_bytes();
+            // What was kept of either is not to be spent by the other.
+            let budget = first.decoded.budget_bytes().min(second.decoded.budget_bytes());
             Ok(Table::new(shards, chunks, super::decoded::DecodedChunks::new(budget))?.with_rows(rows))
         });
         let fields: Vec<_> = self

@@ -8,7 +8,7 @@ use super::decoded::DecodedChunks;
 use super::rows::Rows;
 use super::shard::Shard;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Decode, InflatedRecords, Piece, Records, Values};
+use crate::format::{Access, Decode, InflatedRecords, Piece, Records, Values};
 
 /// Rows that share their files. Columns of several tables stand side by side after a `zip`.
 #[derive(Clone)]
@@ -50,8 +50,19 @@ impl Chunk {
     /// The piece of the table's column `column`. Opens the shard if it was not yet.
     #[inline]
     pub(crate) fn piece(&self, column: usize) -> Result<&Piece> {
-        let column = self.columns.as_ref().map_or(column, |columns| columns[column]);
+        let column = self.in_shard(column);
         Ok(&self.shard.opened()?.chunks[self.index][column])
+    }
+
+    /// How the rows of the table's column `column` are read. Opens the shard if it was not yet.
+    pub(crate) fn access(&self, column: usize) -> Result<Option<Access>> {
+        Ok(self.shard.opened()?.access(self.in_shard(column)))
+    }
+
+    /// The shard's column for the table's column `column`.
+    #[inline]
+    fn in_shard(&self, column: usize) -> usize {
+        self.columns.as_ref().map_or(column, |columns| columns[column])
     }
 }
 

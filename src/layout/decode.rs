@@ -11,6 +11,9 @@ pub(crate) trait DecodeInto: Send + Sync {
     ///
     /// `Malformed` for bytes that do not follow the format, at a byte counted from the record's beginning.
     fn decode(&self, record: &[u8], row: &mut RowMut<'_, '_>) -> Result<()>;
+
+    /// What the records are, in a few words for people.
+    fn what(&self) -> &'static str;
 }
 
 /// Where one column of the rows of a batch is written.

@@ -3,7 +3,9 @@
 #![allow(dead_code)] // Each test uses its part.
 
 pub mod cases;
+pub mod example;
 pub mod small;
+pub mod told;
 
 use std::collections::BTreeSet;
 use std::env;
@@ -17,6 +19,7 @@ use arrow::datatypes::{
     DataType, Field, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
     TimeUnit, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
+use forebay::convert::{ConvertOptions, convert, verify};
 use forebay::{ColumnKind, Dataset, ErrorKind, Loader, Shuffle};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -145,9 +148,10 @@ pub fn loads_what_gather_gives(path: &str, dataset: &Dataset) {
     }
     let dataset = dataset.select(loadable.iter().copied()).unwrap();
     let mut expected = row_hashes(&gather_all(&dataset));
-    let loader = Loader::builder(&dataset).batch_size(7).shuffle(Shuffle::Exact).seed(1).build().unwrap();
+    // Batches that no chunk is a multiple of, not too many of them.
+    let loader = Loader::builder(&dataset).batch_size(7 + dataset.len() as usize / 500).threads(2);
     let mut found = Vec::new();
-    for batch in loader {
+    for batch in loader.shuffle(Shuffle::Exact).seed(1).build().unwrap() {
         let batch = batch.unwrap().record_batch().unwrap();
         assert_eq!(batch.schema().fields(), dataset.schema().fields(), "{path}");
         found.extend(row_hashes(&batch));
@@ -156,6 +160,19 @@ pub fn loads_what_gather_gives(path: &str, dataset: &Dataset) {
     expected.sort_unstable();
     found.sort_unstable();
     assert!(found == expected, "{path}: rows are missing, repeated or changed");
+}
+
+/// What is converted is whole, and reads back with the types and rows that `gather` gives.
+pub fn converts_to_what_gather_gives(path: &str, dataset: &Dataset) {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let options = ConvertOptions::new().threads(2).num_shards(dataset.len().clamp(1, 2));
+    let converted = convert(dataset, &out, &options, |_| {}).unwrap();
+    assert_eq!((converted.rows, converted.skipped), (dataset.len(), 0), "{path}");
+    assert!(verify(&out, |_| {}).unwrap().is_empty(), "{path}");
+    let read = Dataset::open(&out).unwrap();
+    assert_eq!(read.schema(), dataset.schema(), "{path}");
+    assert!(gather_all(&read) == gather_all(dataset), "{path}: rows changed on the way");
 }
 
 /// All rows, in their order.

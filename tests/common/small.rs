@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{Float32Array, RecordBatch, UInt64Array};
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use arrow::ipc::writer::StreamWriter;
 use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
-use forebay::OpenOptions;
 use forebay::format::{CsvOptions, CsvType, ExampleSpec, FeatureType, FileFormat, FixedSpec, TokenSpec};
+use forebay::{DType, OpenOptions, tensor_field};
 use serde_json::json;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -28,12 +28,22 @@ pub struct Small {
     /// The fuzz target that reads such files, and what its input has before the file.
     pub target: &'static str,
     pub before: Vec<u8>,
+    /// Whether it is refused undamaged.
+    pub is_refused: bool,
 }
 
 impl Small {
     fn new(name: &'static str, target: &'static str, file: impl Into<Vec<u8>>) -> Self {
         let lay = |folder: &Path, file: &[u8]| write(folder, "case", file);
-        Small { name, file: file.into(), lay, options: OpenOptions::default(), target, before: Vec::new() }
+        Small {
+            name,
+            file: file.into(),
+            lay,
+            options: OpenOptions::default(),
+            target,
+            before: Vec::new(),
+            is_refused: false,
+        }
     }
 
     fn format(self, format: FileFormat) -> Self {
@@ -42,6 +52,10 @@ impl Small {
 
     fn before(self, before: impl Into<Vec<u8>>) -> Self {
         Small { before: before.into(), ..self }
+    }
+
+    fn refused(self) -> Self {
+        Small { is_refused: true, ..self }
     }
 
     fn laid(self, lay: fn(&Path, &[u8]) -> PathBuf) -> Self {
@@ -74,13 +88,13 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-fn zlib(bytes: &[u8]) -> Vec<u8> {
+pub fn zlib(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
-fn zstd(bytes: &[u8]) -> Vec<u8> {
+pub fn zstd(bytes: &[u8]) -> Vec<u8> {
     zstd::bulk::compress(bytes, 3).unwrap()
 }
 
@@ -320,9 +334,9 @@ pub fn tokens() -> Vec<Small> {
 fn token_index() -> Vec<u8> {
     let mut index =
         [b"MMIDIDX\0\0", &1u64.to_le_bytes()[..], &[8], &3u64.to_le_bytes(), &3u64.to_le_bytes()].concat();
-    [4u32, 0, 6].map(|size| index.extend(size.to_le_bytes()));
-    [0u64, 8, 8].map(|pointer| index.extend(pointer.to_le_bytes()));
-    [0u64, 1, 3].map(|sequence| index.extend(sequence.to_le_bytes()));
+    index.extend([4u32, 0, 6].map(u32::to_le_bytes).concat());
+    // Pointers, then documents.
+    index.extend([0u64, 8, 8, 0, 1, 3].map(u64::to_le_bytes).concat());
     index
 }
 
@@ -401,7 +415,7 @@ pub fn mds() -> Vec<Small> {
 }
 
 /// A stream of one column of u64, `indices`: 2, 0, 1.
-pub fn indices() -> Vec<u8> {
+fn indices() -> Vec<u8> {
     let column = Arc::new(UInt64Array::from(vec![2, 0, 1])) as _;
     let batch = RecordBatch::try_from_iter([("indices", column)]).unwrap();
     let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
@@ -446,7 +460,7 @@ pub fn hugging_face() -> Vec<Small> {
 
 /// The names of splits: a folder of such a file is refused with their names.
 pub fn hf_splits() -> Small {
-    Small::new("HF splits", "hf", br#"{"splits": ["train", "test"]}"#.to_vec()).before([2]).laid(
+    Small::new("HF splits", "hf", br#"{"splits": ["train", "test"]}"#.to_vec()).before([2]).refused().laid(
         |folder, dict| {
             write(folder, "dataset_dict.json", dict);
             folder.to_owned()
@@ -454,23 +468,52 @@ pub fn hf_splits() -> Small {
     )
 }
 
-pub fn manifest() -> Vec<Small> {
+/// The manifest of a shard of `indices`, which says that its columns are `fields`.
+fn manifest_of(fields: Vec<Field>) -> String {
     let shard = indices();
-    let schema =
-        Schema::new(vec![arrow::datatypes::Field::new("indices", arrow::datatypes::DataType::UInt64, false)]);
-    let batch =
-        json!({"rows": 3, "offset": 0, "bytes": shard.len(), "xxh3": format!("{:016x}", xxh3_64(&shard))});
+    let checksum = format!("{:016x}", xxh3_64(&shard));
+    let batch = json!({"rows": 3, "offset": 0, "bytes": shard.len(), "xxh3": checksum});
     let manifest = json!({
         "format": "forebay", "version": 1, "rows": 3,
-        "schema": serde_json::to_value(schema).unwrap(),
+        "schema": serde_json::to_value(Schema::new(fields)).unwrap(),
         "shards": [{"file": "shard.arrow", "rows": 3, "bytes": shard.len(), "batches": [batch]}],
         "source": "0",
     });
-    vec![Small::new("manifest", "manifest", manifest.to_string()).laid(|folder, manifest| {
+    manifest.to_string()
+}
+
+pub fn manifest() -> Vec<Small> {
+    let laid = |folder: &Path, manifest: &[u8]| {
         write(folder, "shard.arrow", &indices());
         write(folder, "dataset.json", manifest);
         folder.to_owned()
-    })]
+    };
+    let field = |name: &str, data_type| Field::new(name, data_type, true);
+    let item = |data_type| Arc::new(field("item", data_type));
+    let tensor = DataType::FixedSizeList(item(DataType::FixedSizeList(item(DataType::Float64), 3)), 2);
+    let pair = DataType::Struct(vec![field("key", DataType::Utf8), field("value", DataType::Int8)].into());
+    let types = [
+        DataType::List(item(DataType::Float32)),
+        DataType::LargeList(item(DataType::Utf8)),
+        DataType::FixedSizeBinary(3),
+        DataType::Dictionary(DataType::Int8.into(), DataType::Utf8.into()),
+        DataType::Map(item(pair.clone()), false),
+        DataType::Decimal128(20, 2),
+        DataType::Timestamp(TimeUnit::Second, Some("UTC".into())),
+        DataType::RunEndEncoded(item(DataType::Int16), item(DataType::Utf8View)),
+        pair,
+    ];
+    let mut fields: Vec<_> = (0..).zip(types).map(|(n, of)| field(&n.to_string(), of)).collect();
+    fields.push(tensor_field("image", DType::U8, &[2, 3], false));
+    vec![
+        Small::new("manifest", "manifest", manifest_of(vec![Field::new("indices", DataType::UInt64, false)]))
+            .laid(laid),
+        // The shard is another, which is seen when a row of it is asked for.
+        Small::new("manifest of tensors", "manifest", manifest_of(vec![field("x", tensor)]))
+            .laid(laid)
+            .refused(),
+        Small::new("manifest of many types", "manifest", manifest_of(fields)).laid(laid).refused(),
+    ]
 }
 
 /// The file of an index, as the fuzz target `sidecar` has them.
@@ -500,10 +543,10 @@ fn beside_indexed(folder: &Path, index: &[u8]) -> PathBuf {
 pub fn sidecar() -> Vec<Small> {
     let starts = |starts: &[u64]| starts.iter().flat_map(|start| start.to_le_bytes()).collect::<Vec<u8>>();
     let folder = tempfile::tempdir().unwrap();
-    let path = beside_index_file(folder.path(), 0, &starts(&[4, 8, 17, 20, 24]));
+    let path = beside_index_file(folder.path(), 0, &starts(&[4, 8, 16, 19, 23]));
     let whole = fs::read(path.with_extension("csv.forebay-index")).unwrap();
     vec![
-        Small::new("index of CSV", "sidecar", starts(&[4, 8, 17, 20, 24]))
+        Small::new("index of CSV", "sidecar", starts(&[4, 8, 16, 19, 23]))
             .before([0])
             .laid(|folder, starts| beside_index_file(folder, 0, starts)),
         Small::new("index of text", "sidecar", starts(&[0, 4, 8, 9, 15]))

@@ -75,6 +75,19 @@ struct Map {
     num_columns: usize,
 }
 
+impl Map {
+    /// How many planned columns before number `at` are the same column of the decoder. A record is decoded once more for
+    /// each.
+    fn times_before(&self, at: usize) -> usize {
+        self.columns[..at].iter().filter(|&&column| column == self.columns[at]).count()
+    }
+
+    /// How often a record is decoded.
+    fn num_passes(&self) -> usize {
+        (0..self.columns.len()).map(|at| self.times_before(at) + 1).max().unwrap_or(1)
+    }
+}
+
 impl Parsed {
     /// What is decoded of the planned columns of table `table`.
     pub(super) fn new(plan: &BatchPlan, table: usize) -> Self {
@@ -153,7 +166,11 @@ impl Parsed {
             row = match &self.chunks[located.chunks[row] as usize] {
                 Chunk::Records(_, map) => {
                     let map = map.clone();
-                    self.decode_alike(row, &map, located, plan, slot)?
+                    let mut end = row;
+                    for pass in 0..map.num_passes() {
+                        end = self.decode_alike(row, (&map, pass), located, plan, slot)?;
+                    }
+                    end
                 }
                 _ => row + 1,
             };
@@ -236,12 +253,12 @@ impl Parsed {
         }
     }
 
-    /// Decodes rows from number `first` on, as long as they are records whose columns are those in `map`; returns the
-    /// number of the row after them.
+    /// Decodes rows from number `first` on, as long as they are records whose columns are those in `map`, for the columns
+    /// that come `pass` times before; returns the number of the row after them.
     fn decode_alike(
         &mut self,
         first: usize,
-        map: &Arc<Map>,
+        (map, pass): (&Arc<Map>, usize),
         located: &Located,
         plan: &BatchPlan,
         slot: &mut SlotMut<Arc<BatchPlan>>,
@@ -259,7 +276,10 @@ impl Parsed {
             let before = part.len() - len;
             &mut part[before..]
         };
-        for (column, &decoded) in self.columns.iter_mut().zip(&map.columns) {
+        for (at, (column, &decoded)) in self.columns.iter_mut().zip(&map.columns).enumerate() {
+            if map.times_before(at) != pass {
+                continue;
+            }
             let planned = &plan.columns[column.number];
             places[decoded] = match plan.layout.places[column.number] {
                 Place::Dense { .. } if is_aside(planned) => ColumnMut::Dense {

@@ -251,6 +251,10 @@ impl DecodeInto for CsvDecoder {
             }
         }
     }
+
+    fn what(&self) -> &'static str {
+        "CSV"
+    }
 }
 
 /// Writes the value that `bytes` say over `out`, native-endian; `None` where they say none of the type.

@@ -201,6 +201,10 @@ impl DecodeInto for ExampleDecoder {
             self.decode_with(record, &mut vec![Found::ABSENT; self.targets.len()], row)
         }
     }
+
+    fn what(&self) -> &'static str {
+        "TFRecord of tf.train.Example"
+    }
 }
 
 impl Target {
@@ -323,8 +327,11 @@ impl Target {
     fn fill(&self, missing: &Fill, count: usize, record_len: usize, row: &mut RowMut<'_, '_>) -> Result<()> {
         match missing {
             Fill::Refuse => {
-                let message =
-                    format!("feature '{}': expected {}, found none", self.name, amount(count, self.dtype));
+                let message = format!(
+                    "feature '{}': expected {}, found none; say that it is nullable, or what its default is",
+                    self.name,
+                    amount(count, self.dtype)
+                );
                 return Err(Error::malformed(message).at_byte(record_len as u64));
             }
             Fill::Null => row.set_null(self.column),
@@ -451,5 +458,9 @@ impl DecodeInto for RawDecoder {
             row.items(0).extend_from_slice(record);
         }
         Ok(())
+    }
+
+    fn what(&self) -> &'static str {
+        "TFRecord"
     }
 }

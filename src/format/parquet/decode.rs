@@ -120,10 +120,6 @@ impl Decode for Decoder {
             error.in_column(&first.column_path().parts()[0]).at_record(self.group as u64)
         })
     }
-
-    fn reason(&self) -> &'static str {
-        "chunked (Parquet)"
-    }
 }
 
 /// One column of one row group, its leaves numbered from 0.

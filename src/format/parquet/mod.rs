@@ -97,6 +97,7 @@ fn pieces(file: &Arc<File>, group: usize) -> Vec<Piece> {
             decoder: decoder.clone(),
             column: index,
             decoded_bytes: column.decoded_bytes(&metadata.columns()[column.leaves.clone()], num_rows),
+            reason: "Parquet: a row group's column is decoded when a row of it is read",
         },
     });
     columns.collect()

@@ -314,9 +314,13 @@ fn wrong_types_and_counts_name_the_feature() {
         (
             ExampleSpec::new().fixed_len("x", F32, []),
             List::F32(vec![]),
-            "expected 1 value of f32, found none",
+            "expected 1 value of f32, found none; say that it is nullable, or what its default is",
         ),
-        (ExampleSpec::new().fixed_len("x", F32, [2]), List::Unset, "expected 2 values of f32, found none"),
+        (
+            ExampleSpec::new().fixed_len("x", F32, [2]),
+            List::Unset,
+            "expected 2 values of f32, found none; say that it is nullable, or what its default is",
+        ),
         (
             ExampleSpec::new().feature(Feature {
                 name: "x".into(),
@@ -338,7 +342,10 @@ fn wrong_types_and_counts_name_the_feature() {
     }
     let spec = ExampleSpec::new().fixed_len("x", F32, []);
     let error = decode_one(&spec, &record(&[("y", List::F32(vec![1.0]))])).unwrap_err();
-    assert_eq!(error.message(), "feature 'x': expected 1 value of f32, found none");
+    assert_eq!(
+        error.message(),
+        "feature 'x': expected 1 value of f32, found none; say that it is nullable, or what its default is"
+    );
 }
 
 #[test]
