@@ -168,7 +168,7 @@ fn ints(packed: &[u8]) -> Vec<u8> {
     field(3, &field(1, packed))
 }
 
-fn example(n: u8) -> Vec<u8> {
+pub fn example(n: u8) -> Vec<u8> {
     let minus_one = [255, 255, 255, 255, 255, 255, 255, 255, 255, 1];
     let features = [
         entry("b", &bytes(&vec![b'x'; n.into()])),
