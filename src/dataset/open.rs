@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 
 use super::Dataset;
 use super::decoded::DecodedChunks;
@@ -18,23 +18,28 @@ use super::sidecar::Stamp;
 use super::source::{file_name, files_of};
 use super::table::{Chunk, Table};
 use crate::error::{Error, Result};
+use crate::layout::ColumnKind;
 use crate::map::{Advice, Region};
 
 /// Opens every path, one after another, as one dataset.
 pub(super) fn open(paths: &[PathBuf], options: &OpenOptions) -> Result<Dataset> {
-    let Some((first, others)) = paths.split_first() else {
-        return Err(Error::invalid("expected at least one path, found an empty list"));
-    };
     let mut room = Room::new(options.decode_budget_bytes);
-    let mut open = |path: &PathBuf| match path.is_dir() {
-        true => folders::open(path, options, &mut room),
-        false => open_files(&files_of(path)?, options, &mut room),
-    };
-    let mut all = open(first)?;
-    for path in others {
-        all = all.concat(&open(path)?)?;
+    let mut all: Option<Dataset> = None;
+    // Files one after another are one table, in which a row is found at once.
+    for run in paths.chunk_by(|one, next| !one.is_dir() && !next.is_dir()) {
+        let opened = match run {
+            [folder] if folder.is_dir() => folders::open(folder, options, &mut room)?,
+            paths => {
+                let files = paths.iter().map(|path| files_of(path)).collect::<Result<Vec<_>>>()?.concat();
+                open_files(&files, options, &mut room)?
+            }
+        };
+        all = Some(match all {
+            None => opened,
+            Some(all) => all.concat(&opened)?,
+        });
     }
-    Ok(all)
+    all.ok_or_else(|| Error::invalid("expected at least one path, found an empty list"))
 }
 
 /// Writes an index beside each file whose format has one; the files need not have the same columns.
@@ -44,7 +49,8 @@ pub(super) fn write_index(paths: &[PathBuf], options: &OpenOptions) -> Result<Ve
         for file in files_of(path)? {
             // Before the file is read: an index of what it was does not belong to what it became meanwhile.
             let stamp = Stamp::of(&file)?;
-            let opened = open_file(&file, options, &mut Known::new(&mut Room::new(options.decode_budget_bytes)))?;
+            let opened =
+                open_file(&file, options, &mut Known::new(&mut Room::new(options.decode_budget_bytes)))?;
             written.extend(records::write_index(&file, &stamp, &opened)?);
         }
     }
@@ -105,6 +111,9 @@ impl OpenFiles {
             ))
             .at_path(path)
         })?;
+        if schema.fields() != opened.schema.fields() {
+            *schema = Arc::new(with_nulls_of(schema, &opened.schema));
+        }
         let rows = opened.chunk_rows().collect();
         let shard = Arc::new(Shard::open_now(file_name(path), Some(path), opened));
         self.chunks.extend(Chunk::of_shard(&shard, rows, columns));
@@ -123,18 +132,33 @@ impl OpenFiles {
 }
 
 /// Where the columns of `schema` stand in `other`: `Some(None)` where they stand alike, `None` where they are others.
+/// Whether a column may hold nulls makes no other column of it.
 fn columns_in(schema: &Schema, other: &Schema) -> Option<Option<Arc<[usize]>>> {
-    if schema.fields() == other.fields() {
-        return Some(None);
-    }
     if schema.fields().len() != other.fields().len() {
         return None;
     }
-    let place = |field: &FieldRef| other.fields().iter().position(|theirs| theirs == field);
+    let alike = |ours: &Field, theirs: &Field| {
+        ours.name() == theirs.name()
+            && ours.data_type() == theirs.data_type()
+            && ColumnKind::of(ours) == ColumnKind::of(theirs)
+    };
+    if schema.fields().iter().zip(other.fields()).all(|(ours, theirs)| alike(ours, theirs)) {
+        return Some(None);
+    }
+    let place = |ours: &FieldRef| other.fields().iter().position(|theirs| alike(ours, theirs));
     let places = schema.fields().iter().map(place).collect::<Option<Vec<_>>>()?;
     // No column stands for two.
     let distinct = (0..places.len()).all(|column| places.contains(&column));
     distinct.then(|| Some(places.into()))
+}
+
+/// `schema`, its columns nullable also where those of the same name in `other` are.
+fn with_nulls_of(schema: &Schema, other: &Schema) -> Schema {
+    let fields = schema.fields().iter().map(|field| {
+        let theirs = other.field_with_name(field.name()).is_ok_and(|theirs| theirs.is_nullable());
+        Arc::new(field.as_ref().clone().with_nullable(field.is_nullable() || theirs))
+    });
+    Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone())
 }
 
 /// The columns and their types.
@@ -147,7 +171,7 @@ pub(crate) fn in_words(schema: &Schema) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::datatypes::{DataType, Field};
+    use arrow::datatypes::DataType;
 
     fn schema(fields: &[(&str, DataType)]) -> Schema {
         Schema::new(
@@ -170,5 +194,16 @@ mod tests {
         }
         let aa = schema(&[("a", DataType::Int8), ("a", DataType::Int8)]);
         assert_eq!(columns_in(&aa, &ab), None);
+    }
+
+    #[test]
+    fn a_column_may_hold_nulls_where_one_of_the_files_has_them() {
+        let never = schema(&[("a", DataType::Int8)]);
+        let maybe = Schema::new(vec![Field::new("a", DataType::Int8, true)]);
+        for (first, other) in [(&never, &maybe), (&maybe, &never)] {
+            assert_eq!(columns_in(first, other), Some(None));
+            assert_eq!(with_nulls_of(first, other), maybe);
+        }
+        assert_eq!(with_nulls_of(&never, &never), never);
     }
 }
