@@ -124,10 +124,13 @@ pub fn indices() -> Vec<u8> {
     writer.into_inner().expect("room")
 }
 
+/// The checksum of TFRecord framing.
+pub fn masked(bytes: &[u8]) -> [u8; 4] {
+    crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
+}
+
 /// TFRecord framing of a payload, its checksums right.
 pub fn frame(payload: &[u8]) -> Vec<u8> {
-    let masked =
-        |bytes: &[u8]| crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes();
     let length = (payload.len() as u64).to_le_bytes();
     [&length[..], &masked(&length), payload, &masked(payload)].concat()
 }

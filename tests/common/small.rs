@@ -137,12 +137,27 @@ pub fn text() -> Vec<Small> {
     ]
 }
 
+fn masked(bytes: &[u8]) -> [u8; 4] {
+    crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
+}
+
 /// A TFRecord frame.
 pub fn frame(payload: &[u8]) -> Vec<u8> {
-    let masked =
-        |bytes: &[u8]| crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes();
     let length = (payload.len() as u64).to_le_bytes();
     [&length[..], &masked(&length), payload, &masked(payload)].concat()
+}
+
+/// Makes the checksums of lengths right, as far as frames follow one another.
+fn with_right_lengths(folder: &Path, file: &[u8]) -> PathBuf {
+    let (mut file, mut at) = (file.to_vec(), 0usize);
+    while let Some(&length) = file.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let Some(checksum) = file.get_mut(at + 8..at + 12) else { break };
+        checksum.copy_from_slice(&masked(&length));
+        let next = usize::try_from(u64::from_le_bytes(length)).ok().and_then(|len| len.checked_add(16 + at));
+        let Some(next) = next else { break };
+        at = next;
+    }
+    write(folder, "case", &file)
 }
 
 /// A field of a Protocol Buffers message, whose content is less than 128 bytes long.
@@ -197,13 +212,19 @@ pub fn tfrecord() -> Vec<Small> {
     let file: Vec<u8> = (0..3).flat_map(|n| frame(&example(n))).collect();
     let sequences: Vec<u8> = (1..3).flat_map(|n| frame(&sequence_example(n))).collect();
     let raw = [frame(b"no example"), frame(b""), frame(b"either")].concat();
-    vec![
+    [
         Small::new("tfrecord", "tfrecord", file.clone()).format(FileFormat::TfRecord),
         Small::new("tfrecord gzip", "tfrecord", gzip(&file)).format(FileFormat::TfRecord),
         Small::new("tfrecord zlib", "tfrecord", zlib(&file)),
-        Small::new("tfrecord raw", "tfrecord", raw).format(FileFormat::TfRecord),
+        Small::new("tfrecord raw", "tfrecord", raw.clone()).format(FileFormat::TfRecord),
         Small::new("tfrecord of SequenceExamples", "tfrecord", sequences).format(FileFormat::TfRecord),
+        Small::new("tfrecord raw, lengths believed", "tfrecord", raw)
+            .format(FileFormat::TfRecord)
+            .before([1])
+            .laid(with_right_lengths),
     ]
+    .map(|small| if small.before.is_empty() { small.before([0]) } else { small })
+    .into()
 }
 
 pub fn examples() -> Vec<Small> {
@@ -258,10 +279,40 @@ fn archive() -> Vec<u8> {
     archive.into_inner().unwrap()
 }
 
+/// Makes the checksums of headers right, as far as members follow one another.
+fn with_right_headers(folder: &Path, file: &[u8]) -> PathBuf {
+    let (mut file, mut at) = (file.to_vec(), 0);
+    while let Some(header) = file.get_mut(at..at + 512).filter(|header| header.iter().any(|&byte| byte != 0))
+    {
+        header[148..156].fill(b' ');
+        let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        let octal = header[124..135].iter().take_while(|byte| (b'0'..=b'7').contains(byte));
+        let len = octal.fold(0usize, |len, byte| len * 8 + usize::from(byte - b'0'));
+        at += 512 + len.next_multiple_of(512);
+    }
+    write(folder, "case", &file)
+}
+
+/// A file whose name and size are in pax keywords.
+fn pax_archive() -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    archive.append_pax_extensions([("path", &b"a.txt"[..]), ("size", b"5"), ("mtime", b"1.5")]).unwrap();
+    let mut header = tar::Header::new_ustar();
+    header.set_size(5);
+    archive.append_data(&mut header, "x", &b"three"[..]).unwrap();
+    archive.into_inner().unwrap()
+}
+
 pub fn tar() -> Vec<Small> {
+    let plain = |name, file: Vec<u8>| Small::new(name, "tar", file).format(FileFormat::Tar).before([0]);
+    let right = |name, file: Vec<u8>| plain(name, file).before([1]).laid(with_right_headers);
     vec![
-        Small::new("tar", "tar", archive()).format(FileFormat::Tar),
-        Small::new("tgz", "tar", gzip(&archive())).format(FileFormat::Tar),
+        plain("tar", archive()),
+        plain("tgz", gzip(&archive())),
+        plain("tar with pax keywords", pax_archive()),
+        right("tar, headers believed", archive()),
+        right("tar with pax keywords, headers believed", pax_archive()),
     ]
 }
 

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::{Columns, FileSource, Framing, Known, OpenOptions, Opened, RecordFile, joined};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::format::CsvOptions;
 use crate::format::csv::{BlockSummary, CsvFormat, SAMPLE_BYTES, ScanState, record_starts};
 
@@ -56,7 +56,15 @@ fn format_of(
     let sample = region.read(0..region.len_bytes().min(SAMPLE_BYTES as u64))?;
     let is_complete = sample.len() as u64 == region.len_bytes();
     if let Some(format) = &known.csv {
-        return Ok((format.clone(), csv.first_record_of(format, &sample, is_complete)?));
+        match csv.first_record_of(format, &sample, is_complete) {
+            Ok(first) => return Ok((format.clone(), first)),
+            // Its columns may be those of the first file in another order.
+            Err(error) if error.kind() == ErrorKind::Mismatch => {}
+            Err(error) => return Err(error),
+        }
+        let format = csv.resolve(&sample, is_complete)?;
+        let first = format.first_record();
+        return Ok((format, first));
     }
     let format = csv.resolve(&sample, is_complete)?;
     let first = format.first_record();
