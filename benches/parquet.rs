@@ -70,21 +70,24 @@ fn file(kind: &str, codec: Compression) -> PathBuf {
 /// Rows, and the sum of their ids: what both must find.
 type Found = (usize, i64);
 
-fn add(found: Found, batch: &RecordBatch) -> Found {
-    let ids = batch.column_by_name("id").unwrap().as_primitive::<Int64Type>();
-    (found.0 + batch.num_rows(), found.1 + ids.values().iter().sum::<i64>())
-}
-
 fn by_parquet(path: &Path) -> Found {
     let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap()).unwrap();
     let reader = reader.with_batch_size(BATCH).build().unwrap();
-    reader.fold((0, 0), |found, batch| add(found, black_box(&batch.unwrap())))
+    reader.fold((0, 0), |(rows, sum), batch| {
+        let batch = batch.unwrap();
+        let ids = batch.column_by_name("id").unwrap().as_primitive::<Int64Type>();
+        (rows + black_box(&batch).num_rows(), sum + ids.values().iter().sum::<i64>())
+    })
 }
 
 fn by_loader(path: &Path) -> Found {
     let dataset = Dataset::open(path).unwrap();
     let loader = Loader::builder(&dataset).batch_size(BATCH).threads(0).build().unwrap();
-    loader.fold((0, 0), |found, batch| add(found, black_box(&batch.unwrap().record_batch().unwrap())))
+    loader.fold((0, 0), |(rows, sum), batch| {
+        let batch = batch.unwrap();
+        let ids = batch.tensor::<i64>("id").unwrap();
+        (rows + black_box(&batch).num_rows(), sum + ids.as_slice().iter().sum::<i64>())
+    })
 }
 
 fn bench(c: &mut Criterion) {

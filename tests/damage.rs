@@ -8,7 +8,6 @@ mod common;
 
 use std::env;
 use std::fs;
-use std::io::Write;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,8 +18,7 @@ use arrow::datatypes::{DataType, Field, Int8Type, Int16Type, Int64Type, Schema, 
 use arrow::ipc::CompressionType;
 use arrow::ipc::writer::{DictionaryHandling, FileWriter, IpcWriteOptions, StreamWriter};
 use common::cases::{Cases, Random};
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use common::small::{gzip, npy, write_seeds};
 use forebay::format::FixedSpec;
 use forebay::{ErrorKind, OpenOptions};
 
@@ -175,20 +173,6 @@ fn idx(dims: &[u32], payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn npy(header: &str, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = b"\x93NUMPY\x01\0".to_vec();
-    bytes.extend((header.len() as u16).to_le_bytes());
-    bytes.extend(header.as_bytes());
-    bytes.extend(payload);
-    bytes
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
-
 /// Files of one array each.
 fn array_files() -> Vec<(String, Vec<u8>)> {
     let images = idx(&[3, 2, 2], b"twelve bytes");
@@ -206,6 +190,19 @@ fn array_files() -> Vec<(String, Vec<u8>)> {
 
 fn all_files() -> Vec<(String, Vec<u8>)> {
     [arrow_files(), array_files()].concat()
+}
+
+#[test]
+#[ignore = "writes what fuzzing begins with, where FOREBAY_SEEDS says"]
+fn seeds() {
+    let target = |name: &str| match name.rsplit(' ').next() {
+        Some("file") => "arrow_file",
+        Some("stream") => "arrow_stream",
+        _ if name.starts_with("npy") => "npy",
+        _ => "idx",
+    };
+    let files = all_files();
+    write_seeds(files.iter().map(|(name, file)| (target(name), file.clone())));
 }
 
 #[test]

@@ -67,8 +67,7 @@ fn damaged(small: &Small) {
         cases.opened(&path, &folder, &small.options, file.len(), &|| format!("{}, {}", small.name, what()))
     };
     let error = read(&small.file, &|| "undamaged".to_owned());
-    let is_refused = small.target == "hf" && small.before == [2];
-    assert_eq!(error.is_some(), is_refused, "{}: {error:?}", small.name);
+    assert_eq!(error.is_some(), small.is_refused, "{}: {error:?}", small.name);
     let places = (mutants() / 2 / WAYS).clamp(1, small.file.len());
     for place in 0..places {
         let at = place * small.file.len() / places;
@@ -200,4 +199,61 @@ fn bytes_in_memory_are_told_by_their_name_and_errors_name_them() {
     let error = Dataset::options().open_bytes("corpus.idx", index).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.message().contains("open the path"), "{error}");
+}
+
+/// A megabyte of zeros compresses to less than a hundredth of what it may stand for, and is all there.
+#[test]
+fn what_compresses_well_is_read_whole_or_refused() {
+    let options = OpenOptions::default().format(forebay::format::FileFormat::Text);
+    for bytes in [1 << 20, 50 << 20] {
+        let lines = b"\n".repeat(bytes);
+        let file = zstd::bulk::compress(&lines, 1).unwrap();
+        assert!(file.len() * 2000 < bytes, "{}", file.len());
+        assert_eq!(options.open_bytes("lines.zst", file).unwrap().len(), bytes as u64);
+    }
+    let many = vec![b'\n'; 65 << 20];
+    for file in [zstd::bulk::compress(&many, 1).unwrap(), small::gzip(&many)] {
+        let error = options.open_bytes("bomb", file).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
+    }
+}
+
+/// A manifest, or who opens a file, may say that rows are larger than any memory; a file of few bytes has none of them.
+#[test]
+fn rows_larger_than_memory_are_refused_or_none() {
+    let mut cases = Cases::new();
+    for spec in ["u8[9223372036854775807]", "u32[4611686018427387903]", "u16[3000000000]"] {
+        let mut cases = Cases::with(OpenOptions::default().tokens(spec.parse().unwrap()));
+        cases.bytes(b"some text!!!", &|| spec.to_owned());
+    }
+    for spec in ["x:u8[4294967296,1024]", "x:f64[2305843009213693951]", "x:u8[3000000000]"] {
+        let mut cases = Cases::with(OpenOptions::default().fixed(spec.parse().unwrap()));
+        cases.bytes(b"", &|| spec.to_owned());
+    }
+    let small = small::manifest().swap_remove(1);
+    let manifest = String::from_utf8(small.file).unwrap();
+    let nested = manifest.matches(r#"},2]"#).count() + manifest.matches(r#"},3]"#).count();
+    assert_eq!(nested, 2, "{manifest}");
+    for n in ["2147483647", "-1", "0", "65536"] {
+        for (inner, outer) in [(n, n), (n, "2"), ("3", n)] {
+            let forged =
+                manifest.replace("},3]", &format!("}},{inner}]")).replace("},2]", &format!("}},{outer}]"));
+            let (folder, what) = (cases.folder.path().to_owned(), format!("[{outer}, {inner}]"));
+            let path = (small.lay)(&folder, forged.as_bytes());
+            let error = cases.opened(&path, &folder, &small.options, forged.len(), &|| what.clone());
+            assert!(error.is_some(), "{what}");
+        }
+    }
+    let index = String::from_utf8(small::mds().swap_remove(0).file).unwrap();
+    for shape in ["1000000000", "20000,20000"] {
+        let bytes = shape.split(',').map(|n| n.parse::<u64>().unwrap()).product::<u64>() * 4;
+        let forged =
+            index.replace("float32:2", &format!("float32:{shape}")).replace(",8]", &format!(",{bytes}]"));
+        let folder = cases.folder.path().join("mds");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("index.json"), &forged).unwrap();
+        let error =
+            cases.opened(&folder, &folder, &OpenOptions::default(), forged.len(), &|| shape.to_owned());
+        assert_eq!(error.unwrap().kind(), ErrorKind::Malformed, "{shape}");
+    }
 }

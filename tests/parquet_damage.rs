@@ -14,6 +14,7 @@ use std::sync::Arc;
 use arrow::array::*;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use common::cases::{Cases, Random};
+use common::small::write_seeds;
 use common::test_data;
 use forebay::ErrorKind;
 use forge::{BYTE_ARRAY, Column, INT32, Page, Thrift, varint};
@@ -114,6 +115,12 @@ fn written(batch: &RecordBatch, properties: WriterProperties) -> Vec<u8> {
     writer.write(batch).unwrap();
     writer.close().unwrap();
     file
+}
+
+#[test]
+#[ignore = "writes what fuzzing begins with, where FOREBAY_SEEDS says"]
+fn seeds() {
+    write_seeds(parquet_files().into_iter().map(|(_, file)| ("parquet", file)));
 }
 
 #[test]

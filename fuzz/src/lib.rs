@@ -69,7 +69,7 @@ fn load(dataset: &Dataset) -> Result<()> {
     Ok(())
 }
 
-/// A folder of files for the formats that need more than one; in memory, and gone when the process ends.
+/// A folder of files for the formats that need more than one, in the folder that `FOREBAY_FUZZ_FOLDER` names.
 pub struct Folder(PathBuf);
 
 impl Folder {
@@ -77,8 +77,7 @@ impl Folder {
     #[expect(clippy::new_without_default, reason = "it writes to disk")]
     pub fn new() -> Self {
         watch_panics();
-        let memory = Path::new("/dev/shm");
-        let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        let parent = std::env::var_os("FOREBAY_FUZZ_FOLDER").map_or_else(std::env::temp_dir, PathBuf::from);
         let folder = parent.join(format!("forebay-fuzz-{}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder for the files of a case");
         Folder(folder)
@@ -125,9 +124,13 @@ pub fn indices() -> Vec<u8> {
     writer.into_inner().expect("room")
 }
 
+/// The checksum of TFRecord framing.
+pub fn masked(bytes: &[u8]) -> [u8; 4] {
+    crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
+}
+
 /// TFRecord framing of a payload, its checksums right.
 pub fn frame(payload: &[u8]) -> Vec<u8> {
-    let masked = |bytes: &[u8]| crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes();
     let length = (payload.len() as u64).to_le_bytes();
     [&length[..], &masked(&length), payload, &masked(payload)].concat()
 }

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Dataset;
 use super::shard::Opened;
@@ -19,7 +20,8 @@ pub struct ShardInfo {
     pub num_rows: u64,
     /// Its record batches, or other runs of rows that lie in one piece.
     pub num_chunks: usize,
-    /// For each column: its name, and how its rows are read.
+    /// For each column: its name, and how its rows are read: in memory, mapped, parsed or chunked, and in parentheses
+    /// why, where that is not plain. Empty for a file without rows in any chunk.
     pub access: Vec<(String, String)>,
 }
 
@@ -30,13 +32,14 @@ impl Dataset {
         for (table_index, table) in self.tables.iter().enumerate() {
             for shard in table.shards.iter() {
                 let chunks: Vec<_> =
-                    table.chunks.iter().filter(|chunk| std::sync::Arc::ptr_eq(&chunk.shard, shard)).collect();
+                    table.chunks.iter().filter(|chunk| Arc::ptr_eq(&chunk.shard, shard)).collect();
                 let mut access = Vec::new();
                 for (field, column) in self.schema.fields().iter().zip(&self.columns) {
                     if column.table == table_index
                         && let Some(chunk) = chunks.first()
+                        && let Some(how) = chunk.access(column.index)?
                     {
-                        access.push((field.name().clone(), chunk.piece(column.index)?.access().to_owned()));
+                        access.push((field.name().clone(), how.to_string()));
                     }
                 }
                 infos.push(ShardInfo {

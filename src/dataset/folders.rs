@@ -6,28 +6,29 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::AsArray;
-use arrow::datatypes::{DataType, SchemaRef, UInt64Type};
+use arrow::datatypes::{DataType, Schema, SchemaRef, UInt64Type};
 
 use super::Dataset;
 use super::decoded::DecodedChunks;
-use super::inflate::FileSource;
+use super::inflate::{FileSource, Inflated, Room};
 use super::manifest::{MANIFEST, Manifest};
 use super::open::{open_file, open_files};
 use super::options::OpenOptions;
-use super::records::{Known, parsed};
+use super::records::{Columns, Known, parsed};
 use super::shard::{Opened, Shard};
 use super::table::{Chunk, Table};
 use crate::error::{Error, Result};
 use crate::format::mds::{self, MdsDecoder, MdsIndex, MdsShard};
-use crate::format::{Framing, hf};
+use crate::format::{Framing, expansion_cap, hf};
+use crate::layout::ColumnKind;
 use crate::map::{Preload, Region};
 
-/// Opens the dataset in `folder`, whoever wrote it.
-pub(super) fn open(folder: &Path, options: &OpenOptions) -> Result<Dataset> {
+/// Opens the dataset in `folder`, whoever wrote it; what is inflated and kept takes of `room`.
+pub(super) fn open(folder: &Path, options: &OpenOptions, room: &mut Room) -> Result<Dataset> {
     let is_there = |name: &str| folder.join(name).is_file();
     if !is_there(MANIFEST) {
         if is_there(hf::STATE) {
-            return hugging_face(folder, options);
+            return hugging_face(folder, options, room);
         }
         if is_there(hf::DICT) {
             let dict = folder.join(hf::DICT);
@@ -40,10 +41,10 @@ pub(super) fn open(folder: &Path, options: &OpenOptions) -> Result<Dataset> {
             .at_path(folder));
         }
         if is_there(mds::INDEX) {
-            return mosaic(folder, options);
+            return mosaic(folder, options, room);
         }
     }
-    our_own(folder, options)
+    our_own(folder, options, room)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -55,7 +56,7 @@ fn later(
     schema: SchemaRef,
     shards: Vec<Shard>,
     chunk_rows: Vec<Vec<u64>>,
-    budget_bytes: u64,
+    room: &Room,
     options: &OpenOptions,
 ) -> Result<Dataset> {
     let mut chunks = Vec::new();
@@ -63,13 +64,27 @@ fn later(
     for (shard, rows) in shards.iter().zip(chunk_rows) {
         chunks.extend(Chunk::of_shard(shard, rows, None));
     }
-    let table = Table::new(shards, chunks, DecodedChunks::new(budget_bytes))?;
+    let table = Table::new(shards, chunks, DecodedChunks::new(room.left_bytes()))?;
     let dataset = Dataset::of_table(schema, table)?;
     if options.preload == Preload::No { Ok(dataset) } else { dataset.open_shards().map(|()| dataset) }
 }
 
+/// Refuses rows that are larger than what a file of `len_bytes` may become in memory: batches are laid out for them before
+/// the file is opened.
+fn check_row_bytes(schema: &Schema, num_rows: u64, len_bytes: u64) -> Result<()> {
+    let columns = schema.fields().iter().filter_map(|field| ColumnKind::of(field).row_bytes());
+    let row_bytes = columns.fold(0u64, |sum, bytes| sum.saturating_add(bytes as u64));
+    let cap = expansion_cap(len_bytes);
+    if num_rows > 0 && row_bytes > cap {
+        return Err(Error::malformed(format!(
+            "expected rows of at most {cap} bytes in a file of {len_bytes}, found columns whose rows have {row_bytes}"
+        )));
+    }
+    Ok(())
+}
+
 /// A folder with a manifest of ours.
-fn our_own(folder: &Path, options: &OpenOptions) -> Result<Dataset> {
+fn our_own(folder: &Path, options: &OpenOptions, room: &Room) -> Result<Dataset> {
     let manifest = Manifest::read(&folder.join(MANIFEST))?;
     let schema = Arc::new(manifest.schema.clone());
     let (mut shards, mut chunk_rows) = (Vec::new(), Vec::new());
@@ -84,27 +99,29 @@ fn our_own(folder: &Path, options: &OpenOptions) -> Result<Dataset> {
             ))
             .at_path(&path));
         }
+        check_row_bytes(&schema, shard.rows, shard.bytes).map_err(|error| error.at_path(&path))?;
         let rows: Vec<_> = shard.batches.iter().map(|batch| batch.rows).collect();
         let options = options.clone();
-        let open = move |path: &Path| open_file(path, &options, &mut Known::default());
+        let open = move |path: &Path| {
+            open_file(path, &options, &mut Known::new(&mut Room::new(options.decode_budget_bytes)))
+        };
         shards.push(Shard::open_later(shard.file.clone(), path, open, schema.clone(), rows.clone()));
         chunk_rows.push(rows);
     }
-    later(schema, shards, chunk_rows, options.decode_budget_bytes, options)
+    later(schema, shards, chunk_rows, room, options)
 }
 
 /// A folder that Hugging Face's `datasets` saved.
-fn hugging_face(folder: &Path, options: &OpenOptions) -> Result<Dataset> {
+fn hugging_face(folder: &Path, options: &OpenOptions, room: &mut Room) -> Result<Dataset> {
     let state = folder.join(hf::STATE);
     let saved = hf::saved_dataset(&read(&state)?).map_err(|error| error.at_path(&state))?;
     let paths = |names: &[String]| names.iter().map(|name| folder.join(name)).collect::<Vec<PathBuf>>();
-    let mut inflated_bytes = 0;
-    let dataset = open_files(&paths(&saved.data_files), options, &mut inflated_bytes)?;
+    let dataset = open_files(&paths(&saved.data_files), options, room)?;
     if saved.indices_files.is_empty() {
         return Ok(dataset);
     }
     // The indices files say which of the rows the dataset is, in which order.
-    let indices = open_files(&paths(&saved.indices_files), options, &mut inflated_bytes)?;
+    let indices = open_files(&paths(&saved.indices_files), options, room)?;
     if indices.schema().fields().len() != 1 || *indices.schema().field(0).data_type() != DataType::UInt64 {
         return Err(Error::malformed("expected indices files of one column of u64").at_path(folder));
     }
@@ -123,43 +140,51 @@ fn hugging_face(folder: &Path, options: &OpenOptions) -> Result<Dataset> {
 }
 
 /// A folder of MosaicML Streaming.
-fn mosaic(folder: &Path, options: &OpenOptions) -> Result<Dataset> {
+fn mosaic(folder: &Path, options: &OpenOptions, room: &mut Room) -> Result<Dataset> {
     let path = folder.join(mds::INDEX);
     let index = MdsIndex::parse(&read(&path)?).map_err(|error| error.at_path(&path))?;
     let decoder = Arc::new(MdsDecoder::new(&index.columns));
     let schema = decoder.schema();
-    let inflated = |shard: &MdsShard| if shard.zip.is_some() { shard.raw.len } else { 0 };
-    let inflated = index.shards.iter().map(inflated).fold(0, u64::saturating_add);
-    // Inflated shards are kept if all of them fit the budget.
-    let kept = inflated <= options.decode_budget_bytes;
-    let budget_bytes =
-        if kept { options.decode_budget_bytes - inflated } else { options.decode_budget_bytes };
+    let inflated = index.shards.iter().filter(|shard| shard.zip.is_some()).map(|shard| shard.raw.len);
+    let inflated = inflated.fold(0, u64::saturating_add);
+    // Inflated shards are kept if all of them fit the budget: which of them are opened first is not known.
+    let shard_room = if room.take(inflated) { u64::MAX } else { 0 };
     let (mut shards, mut chunk_rows) = (Vec::new(), Vec::new());
     for shard in index.shards {
         let raw = folder.join(&shard.raw.name);
-        let (path, name) = match &shard.zip {
-            Some((zip, _)) if !raw.exists() => (folder.join(&zip.name), zip.name.clone()),
-            _ => (raw.clone(), shard.raw.name.clone()),
+        let (path, name, is_raw) = match &shard.zip {
+            Some((zip, _)) if !raw.exists() => (folder.join(&zip.name), zip.name.clone(), false),
+            _ => (raw, shard.raw.name.clone(), true),
         };
+        check_row_bytes(&schema, shard.num_samples, shard.raw.len).map_err(|error| error.at_path(&path))?;
         let rows = vec![shard.num_samples];
         chunk_rows.push(rows.clone());
-        let (decoder, schema_of, options) = (decoder.clone(), schema.clone(), options.clone());
-        let is_raw = path == raw;
+        let (map, preload) = (options.map, options.preload);
+        let columns = Columns { schema: schema.clone(), decoder: decoder.clone() };
         let open = move |path: &Path| {
-            let region = Region::map(path, &options.map)?.preload(options.preload)?;
-            let source = if is_raw {
-                FileSource::plain(region)
-            } else {
-                let (shard, budget) = (shard.clone(), if kept { u64::MAX } else { 0 });
-                FileSource::inflated(region, budget, &mut Known::default(), move |region| {
-                    shard.inflate(&region.read(0..region.len_bytes())?)
-                })?
+            let region = Region::map(path, &map)?;
+            if is_raw {
+                let source = FileSource::plain(region.preload(preload)?);
+                return samples(&source, &shard, columns.clone());
+            }
+            let inflate = {
+                let shard = shard.clone();
+                move |region: &Region| shard.inflate(&region.read(0..region.len_bytes())?)
             };
-            let records = shard.records(&source.region)?;
-            parsed(&source, records.offsets.own()?, 4, Framing::Plain, decoder.clone(), schema_of.clone())
+            let source = FileSource::inflated(region, &mut Room::new(shard_room), inflate)?;
+            let opened = samples(&source, &shard, columns.clone())?;
+            let from = shard.zip.as_ref().map_or("", |(_, compression)| compression.name());
+            Ok(Opened { inflated: Some(Inflated { from, is_kept: source.again.is_none() }), ..opened })
         };
         let open = move |path: &Path| -> Result<Opened> { open(path).map_err(|error| error.at_path(path)) };
         shards.push(Shard::open_later(name, path, open, schema.clone(), rows));
     }
-    later(schema, shards, chunk_rows, budget_bytes, options)
+    later(schema, shards, chunk_rows, room, options)
+}
+
+/// A shard of MosaicML Streaming, the bytes of which are at hand.
+fn samples(source: &FileSource, shard: &MdsShard, columns: Columns) -> Result<Opened> {
+    // The offsets are in the shard, which is let go of where it is inflated: they stay.
+    let offsets = shard.records(&source.region)?.offsets.own()?;
+    parsed(source, offsets, 4, Framing::Plain, columns)
 }

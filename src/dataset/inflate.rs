@@ -3,17 +3,19 @@
 //! A compressed file has no rows that could be read where they lie. What it inflates to is kept, as memory we own, as
 //! long as all such files of a dataset fit the budget ([`OpenOptions::decode_budget_bytes`](super::OpenOptions)). Files of
 //! records beyond it are inflated again when a row of them is asked for, and let go of when another needs the room.
+//!
+//! The memory grows with what was inflated, never with what a header claims, and a file that becomes more than
+//! 64 MiB and 256 times itself is refused: it is never cut short in silence.
 #![forbid(unsafe_code)]
 
-use std::fmt;
+use std::borrow::Cow;
 use std::io::{self, Read};
 use std::sync::Arc;
 
 use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
 
-use super::records::Known;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{FileFormat, HEAD_BYTES, detect, idx, npy, tfrecord};
+use crate::format::{FileFormat, HEAD_BYTES, detect, expansion_cap, idx, npy, tfrecord};
 use crate::map::Region;
 
 /// How a file is compressed.
@@ -22,6 +24,95 @@ pub(super) enum Compression {
     Gzip,
     Zlib,
     Zstd,
+}
+
+impl Compression {
+    /// How a file is compressed that begins with `head` and is called `name`, in lower case; `None` if it is not.
+    pub(super) fn of(head: &[u8], name: &str) -> Option<Self> {
+        match detect(head, name) {
+            Some(FileFormat::Gzip) => Some(Compression::Gzip),
+            Some(FileFormat::Zstd) => Some(Compression::Zstd),
+            // A zlib stream has two bytes that tell it from others, and text may begin with them: only records that are
+            // recognised within are believed.
+            _ if is_zlib(head) && inflates_to_records(head) => Some(Compression::Zlib),
+            _ => None,
+        }
+    }
+
+    /// How a file called `name`, in lower case, is compressed, whatever is in it.
+    pub(super) fn by_name(name: &str) -> Option<Self> {
+        match detect(&[], name) {
+            Some(FileFormat::Gzip) => Some(Compression::Gzip),
+            Some(FileFormat::Zstd) => Some(Compression::Zstd),
+            _ => None,
+        }
+    }
+
+    /// Its name, for people.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Compression::Gzip => "gzip",
+            Compression::Zlib => "zlib",
+            Compression::Zstd => "Zstandard",
+        }
+    }
+
+    /// The name, without the ending that says how it is compressed, of what is within a file called `name`.
+    pub(super) fn name_within(self, name: &str) -> Cow<'_, str> {
+        if let Some(stem) = name.strip_suffix(".tgz") {
+            return format!("{stem}.tar").into();
+        }
+        let endings: &[&str] = match self {
+            Compression::Gzip => &[".gz", ".gzip"],
+            Compression::Zlib => &[".zlib", ".zz"],
+            Compression::Zstd => &[".zst", ".zstd"],
+        };
+        endings.iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name).to_owned().into()
+    }
+}
+
+/// Source: RFC 1950, section 2.2.
+fn is_zlib(head: &[u8]) -> bool {
+    matches!(head, [0x78, flags, ..] if (0x7800 + u16::from(*flags)).is_multiple_of(31))
+}
+
+fn inflates_to_records(head: &[u8]) -> bool {
+    let mut start = Vec::new();
+    // An error is expected: the stream goes on behind the head.
+    let _ = ZlibDecoder::new(head).take(HEAD_BYTES as u64).read_to_end(&mut start);
+    tfrecord::looks_like(&start)
+}
+
+/// Room for what is inflated and kept.
+#[derive(Debug)]
+pub(super) struct Room {
+    left_bytes: u64,
+}
+
+impl Room {
+    pub(super) fn new(bytes: u64) -> Self {
+        Room { left_bytes: bytes }
+    }
+
+    pub(super) fn left_bytes(&self) -> u64 {
+        self.left_bytes
+    }
+
+    /// Takes `bytes` of the room; `false`, and nothing, if there are not as many.
+    pub(super) fn take(&mut self, bytes: u64) -> bool {
+        let left = self.left_bytes.checked_sub(bytes);
+        self.left_bytes = left.unwrap_or(self.left_bytes);
+        left.is_some()
+    }
+}
+
+/// That a file was inflated, as `inspect` tells.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Inflated {
+    /// The name of the compression.
+    pub(crate) from: &'static str,
+    /// Whether what it inflates to is kept.
+    pub(crate) is_kept: bool,
 }
 
 /// The bytes of a file, as its format has them.
@@ -35,7 +126,7 @@ pub(super) struct FileSource {
 /// A file that is inflated when its bytes are needed.
 pub(super) struct Again {
     pub(super) compressed: Region,
-    pub(super) how: Box<How>,
+    how: Box<How>,
 }
 
 type How = dyn Fn(&Region) -> Result<Vec<u8>> + Send + Sync;
@@ -52,23 +143,23 @@ impl FileSource {
         FileSource { region, again: None }
     }
 
-    /// What `compressed` inflates to, by `how`; kept if that fits `budget_bytes` with what is kept already.
+    /// What `compressed` inflates to, by `how`; kept if there is room.
     pub(super) fn inflated(
         compressed: Region,
-        budget_bytes: u64,
-        known: &mut Known,
+        room: &mut Room,
         how: impl Fn(&Region) -> Result<Vec<u8>> + Send + Sync + 'static,
     ) -> Result<Self> {
-        let inflated = Region::from_vec(how(&compressed)?);
-        let kept = known.inflated_bytes.saturating_add(inflated.len_bytes());
-        if kept <= budget_bytes {
-            known.inflated_bytes = kept;
-            return Ok(FileSource { region: inflated, again: None });
-        }
-        Ok(FileSource { region: inflated, again: Some(Arc::new(Again { compressed, how: Box::new(how) })) })
+        let region = Region::from_vec(how(&compressed)?);
+        let is_kept = room.take(region.len_bytes());
+        let again = (!is_kept).then(|| Arc::new(Again { compressed, how: Box::new(how) }));
+        Ok(FileSource { region, again })
     }
 
     /// The bytes, where a format cannot do without them.
+    ///
+    /// # Errors
+    ///
+    /// `TooLarge` if there was no room to keep them.
     pub(super) fn kept(&self) -> Result<&Region> {
         match &self.again {
             None => Ok(&self.region),
@@ -84,65 +175,52 @@ impl FileSource {
     }
 }
 
-impl fmt::Debug for FileSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FileSource")
-            .field("region", &self.region)
-            .field("kept", &self.again.is_none())
-            .finish()
-    }
-}
-
-/// How a file that begins with `head` is compressed, if it is.
-pub(super) fn compression(format: Option<FileFormat>, head: &[u8]) -> Option<Compression> {
-    match format {
-        Some(FileFormat::Gzip) => Some(Compression::Gzip),
-        Some(FileFormat::Zstd) => Some(Compression::Zstd),
-        // A zlib stream has two bytes that tell it from others, and text may begin with them: only records that are
-        // recognised within are believed.
-        _ if is_zlib(head) && inflates_to_records(head) => Some(Compression::Zlib),
-        _ => None,
-    }
-}
-
-/// Source: RFC 1950, section 2.2.
-fn is_zlib(head: &[u8]) -> bool {
-    matches!(head, [0x78, flags, ..] if (0x7800 + u16::from(*flags)).is_multiple_of(31))
-}
-
-fn inflates_to_records(head: &[u8]) -> bool {
-    let mut start = Vec::new();
-    // An error is expected: the stream goes on behind the head.
-    let _ = ZlibDecoder::new(head).take(HEAD_BYTES as u64).read_to_end(&mut start);
-    tfrecord::looks_like(&start)
-}
-
-/// Inflating stops at this many bytes more than the deflate format can make of a file's size.
-/// Source: [zlib's technical notes](https://zlib.net/zlib_tech.html), a ratio of at most 1032 to 1.
-const DEFLATE_RATIO: u64 = 1032;
-
 /// Bytes a Zstandard frame may ask to be kept in memory while it is inflated: 128 MiB, as the library's own limit is.
 const ZSTD_WINDOW_LOG: u32 = 27;
 
-/// The inflated bytes of a file. The memory grows with what was inflated, never with what a header claims, and stops at
-/// what an array's own header, which comes first, declares.
+/// Bytes of which the first are taken for a header, if there is one.
+const START_BYTES: u64 = 1 << 20;
+
+/// The inflated bytes of a file; of one that holds an array, no more than a byte beyond what the array's own header, which
+/// comes first, declares, so that a longer file is seen to be longer.
+///
+/// # Errors
+///
+/// `Malformed` for a stream that breaks off; `TooLarge` for more bytes than a file of its length may become.
 pub(super) fn inflate(region: &Region, compression: Compression) -> Result<Vec<u8>> {
     let compressed = region.read(0..region.len_bytes())?;
+    inflate_within(&compressed, compression, expansion_cap(region.len_bytes()))
+}
+
+fn inflate_within(compressed: &[u8], compression: Compression, cap_bytes: u64) -> Result<Vec<u8>> {
     let mut decoder: Box<dyn Read + '_> = match compression {
-        Compression::Gzip => Box::new(MultiGzDecoder::new(compressed.as_slice())),
-        Compression::Zlib => Box::new(ZlibDecoder::new(compressed.as_slice())),
-        Compression::Zstd => Box::new(zstd(&compressed).map_err(|e| breaks_off(e, 0))?),
+        Compression::Gzip => Box::new(MultiGzDecoder::new(compressed)),
+        Compression::Zlib => Box::new(ZlibDecoder::new(compressed)),
+        Compression::Zstd => Box::new(zstd(compressed).map_err(|e| breaks_off(e, 0))?),
     };
     let mut inflated = Vec::new();
-    decoder.by_ref().take(1 << 20).read_to_end(&mut inflated).map_err(|e| breaks_off(e, inflated.len()))?;
+    let mut read = |inflated: &mut Vec<u8>, up_to: u64| {
+        let left = up_to.saturating_sub(inflated.len() as u64);
+        decoder.by_ref().take(left).read_to_end(inflated).map_err(|e| breaks_off(e, inflated.len()))
+    };
+    // One byte more than is allowed shows that there is more.
+    let limit = cap_bytes.saturating_add(1);
+    read(&mut inflated, START_BYTES.min(limit))?;
     let declared = match detect(&inflated, "") {
         Some(FileFormat::Idx) => idx::declared(&inflated)?.end_bytes().unwrap_or(0),
         Some(FileFormat::Npy) => npy::declared(&inflated)?.end_bytes().unwrap_or(0),
-        _ => (compressed.len() as u64).saturating_mul(DEFLATE_RATIO),
+        _ => u64::MAX,
     };
-    // One byte more than declared, so that a longer file is seen to be longer.
-    let left = declared.saturating_add(1).saturating_sub(inflated.len() as u64);
-    decoder.take(left).read_to_end(&mut inflated).map_err(|e| breaks_off(e, inflated.len()))?;
+    read(&mut inflated, declared.saturating_add(1).min(limit))?;
+    if inflated.len() as u64 > cap_bytes {
+        return Err(Error::new(
+            ErrorKind::TooLarge,
+            format!(
+                "expected the {} compressed bytes to inflate to at most {cap_bytes}, found more: decompress the file",
+                compressed.len()
+            ),
+        ));
+    }
     Ok(inflated)
 }
 
@@ -155,4 +233,144 @@ fn zstd<'a>(compressed: &'a [u8]) -> io::Result<impl Read + use<'a>> {
 fn breaks_off(error: io::Error, at: usize) -> Error {
     Error::malformed(format!("the compressed stream breaks off after {at} inflated bytes: {error}"))
         .with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::write::{GzEncoder, ZlibEncoder};
+    use std::io::Write;
+
+    const ALL: [Compression; 3] = [Compression::Gzip, Compression::Zlib, Compression::Zstd];
+
+    fn deflate(bytes: &[u8], compression: Compression) -> Vec<u8> {
+        let level = flate2::Compression::default();
+        match compression {
+            Compression::Gzip => {
+                let mut encoder = GzEncoder::new(Vec::new(), level);
+                encoder.write_all(bytes).unwrap();
+                encoder.finish().unwrap()
+            }
+            Compression::Zlib => {
+                let mut encoder = ZlibEncoder::new(Vec::new(), level);
+                encoder.write_all(bytes).unwrap();
+                encoder.finish().unwrap()
+            }
+            Compression::Zstd => ::zstd::encode_all(bytes, 3).unwrap(),
+        }
+    }
+
+    fn varied(len: usize) -> Vec<u8> {
+        (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+    }
+
+    #[test]
+    fn what_was_compressed_comes_back_whole() {
+        for len in [0, 1, 511, 3 << 20] {
+            for compression in ALL {
+                let compressed = Region::from_vec(deflate(&varied(len), compression));
+                assert_eq!(
+                    inflate(&compressed, compression).unwrap(),
+                    varied(len),
+                    "{compression:?} of {len}"
+                );
+            }
+        }
+        for compression in [Compression::Gzip, Compression::Zstd] {
+            let twice = [deflate(b"one, ", compression), deflate(b"two", compression)].concat();
+            assert_eq!(inflate(&Region::from_vec(twice), compression).unwrap(), b"one, two");
+        }
+    }
+
+    #[test]
+    fn more_than_the_cap_is_an_error_and_never_cut() {
+        for compression in ALL {
+            for len in [100_000, 3 << 20] {
+                let compressed = deflate(&vec![0; len], compression);
+                let whole = inflate_within(&compressed, compression, len as u64).unwrap();
+                assert_eq!(whole.len(), len);
+                let error = inflate_within(&compressed, compression, len as u64 - 1).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::TooLarge, "{compression:?} of {len}");
+            }
+        }
+    }
+
+    #[test]
+    fn zeros_that_deflate_could_not_make_so_small_are_whole_or_refused() {
+        // Zstandard makes a few kilobytes of them: more than 1,032 times less, which is the most that deflate can.
+        let compressed = deflate(&vec![0; 50 << 20], Compression::Zstd);
+        assert!(compressed.len() < (50 << 20) / 1032);
+        let inflated = inflate(&Region::from_vec(compressed), Compression::Zstd).unwrap();
+        assert!(inflated.len() == 50 << 20 && inflated.iter().all(|&byte| byte == 0));
+        let compressed = deflate(&vec![0; (64 << 20) + 1], Compression::Zstd);
+        let error = inflate(&Region::from_vec(compressed), Compression::Zstd).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
+    }
+
+    #[test]
+    fn an_array_is_inflated_to_a_byte_beyond_what_it_declares() {
+        let mut array = vec![0, 0, 8, 1];
+        array.extend((2u32 << 20).to_be_bytes());
+        array.resize(8 + (3 << 20), 7);
+        for compression in ALL {
+            let inflated = inflate(&Region::from_vec(deflate(&array, compression)), compression).unwrap();
+            assert_eq!(inflated.len(), 8 + (2 << 20) + 1);
+        }
+    }
+
+    #[test]
+    fn a_stream_cut_anywhere_breaks_off() {
+        for compression in ALL {
+            let compressed = deflate(&varied(700), compression);
+            for len in 1..compressed.len() {
+                let cut = inflate(&Region::from_vec(compressed[..len].to_vec()), compression);
+                assert_eq!(cut.unwrap_err().kind(), ErrorKind::Malformed, "{compression:?} cut at {len}");
+            }
+        }
+    }
+
+    #[test]
+    fn zlib_is_believed_only_where_records_are_within() {
+        let payload = b"a payload";
+        let mut record = (payload.len() as u64).to_le_bytes().to_vec();
+        record.extend(tfrecord::masked_crc(&record).to_le_bytes());
+        record.extend_from_slice(payload);
+        record.extend(tfrecord::masked_crc(payload).to_le_bytes());
+        let head = deflate(&record, Compression::Zlib);
+        assert_eq!(Compression::of(&head, "a.bin"), Some(Compression::Zlib));
+        assert_eq!(Compression::of(&deflate(b"other bytes", Compression::Zlib), "a.bin"), None);
+        assert_eq!(Compression::of(b"x^2,y\n1,2\n", "a.csv"), None);
+    }
+
+    #[test]
+    fn names_lose_the_ending_of_their_compression() {
+        for (name, compression, within) in [
+            ("a.csv.gz", Compression::Gzip, "a.csv"),
+            ("a.csv.gzip", Compression::Gzip, "a.csv"),
+            ("a.csv.zst", Compression::Zstd, "a.csv"),
+            ("a.csv.zst.gz", Compression::Gzip, "a.csv.zst"),
+            ("a.tgz", Compression::Gzip, "a.tar"),
+            ("a.tfrecord", Compression::Zlib, "a.tfrecord"),
+        ] {
+            assert_eq!(compression.name_within(name), within);
+        }
+        assert_eq!(Compression::by_name("tokens.bin.gz"), Some(Compression::Gzip));
+        assert_eq!(Compression::by_name("tokens.bin.zstd"), Some(Compression::Zstd));
+        assert_eq!(Compression::by_name("tokens.bin"), None);
+    }
+
+    #[test]
+    fn what_does_not_fit_the_room_is_inflated_again() {
+        let mut room = Room::new(10);
+        let source = |room: &mut Room, len: usize| {
+            let compressed = Region::from_vec(deflate(&varied(len), Compression::Gzip));
+            FileSource::inflated(compressed, room, |region| inflate(region, Compression::Gzip)).unwrap()
+        };
+        assert!(source(&mut room, 6).kept().is_ok());
+        let past = source(&mut room, 5);
+        assert_eq!(past.kept().unwrap_err().kind(), ErrorKind::TooLarge);
+        assert_eq!(past.again.unwrap().inflate().unwrap().owned_bytes(), Some(&varied(5)[..]));
+        assert_eq!(room.left_bytes(), 4);
+        assert!(source(&mut room, 4).kept().is_ok());
+    }
 }

@@ -12,11 +12,13 @@
 //! order but that of the rows as they stand (that is `sampler/`).
 #![forbid(unsafe_code)]
 
+mod arrays;
 mod combine;
 mod containers;
 mod decoded;
 mod describe;
 mod folders;
+mod formats;
 mod inflate;
 mod manifest;
 mod memory;
@@ -27,6 +29,7 @@ mod rows;
 mod scan;
 mod shard;
 mod sidecar;
+mod source;
 mod table;
 
 use std::fmt;
@@ -44,11 +47,11 @@ use crate::sampler::{Permutation, epoch_key};
 
 pub use describe::ShardInfo;
 pub(crate) use manifest::{BatchEntry, MANIFEST, Manifest, ShardEntry};
-pub use open::Source;
 pub(crate) use open::in_words;
 pub use options::OpenOptions;
 use rows::Rows;
 pub use scan::ScanProgress;
+pub use source::Source;
 pub(crate) use table::{Readable, Table};
 
 /// Rows to train on.

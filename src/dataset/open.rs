@@ -1,4 +1,4 @@
-//! From paths to shards: what a folder, a file, a glob or a list of them opens as.
+//! From paths to a dataset: the files one after another, matched column by column.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
@@ -7,186 +7,158 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 
 use super::Dataset;
-use super::containers;
 use super::decoded::DecodedChunks;
 use super::folders;
-use super::inflate::{FileSource, compression, inflate};
+use super::formats;
+use super::inflate::Room;
 use super::options::OpenOptions;
 use super::records::{self, Known};
 use super::shard::{Opened, Shard};
+use super::sidecar::Stamp;
+use super::source::{file_name, files_of};
 use super::table::{Chunk, Table};
-use crate::error::{Error, ErrorKind, Result};
-use crate::format::{
-    FileFormat, HEAD_BYTES, Piece, detect, fixed::FixedSpec, idx, ipc, npy, parquet, tensor::TensorFile,
-};
-use crate::layout::tensor_field;
+use crate::error::{Error, Result};
+use crate::layout::ColumnKind;
 use crate::map::{Advice, Region};
-
-/// What [`Dataset::open`] takes: a path, a glob pattern, or a list of them.
-pub trait Source {
-    /// The paths and patterns, in their order.
-    fn into_paths(self) -> Vec<PathBuf>;
-}
-
-macro_rules! single_sources {
-    ($($single:ty),*) => {$(
-        impl Source for $single {
-            fn into_paths(self) -> Vec<PathBuf> {
-                vec![self.into()]
-            }
-        }
-    )*};
-}
-
-single_sources!(&str, &String, String, &Path, PathBuf);
-
-impl Source for &PathBuf {
-    fn into_paths(self) -> Vec<PathBuf> {
-        vec![self.clone()]
-    }
-}
-
-impl<P: AsRef<Path>> Source for &[P] {
-    fn into_paths(self) -> Vec<PathBuf> {
-        self.iter().map(|path| path.as_ref().to_owned()).collect()
-    }
-}
-
-impl<P: AsRef<Path>> Source for Vec<P> {
-    fn into_paths(self) -> Vec<PathBuf> {
-        self.as_slice().into_paths()
-    }
-}
-
-impl<P: AsRef<Path>, const N: usize> Source for [P; N] {
-    fn into_paths(self) -> Vec<PathBuf> {
-        self.as_slice().into_paths()
-    }
-}
 
 /// Opens every path, one after another, as one dataset.
 pub(super) fn open(paths: &[PathBuf], options: &OpenOptions) -> Result<Dataset> {
-    if paths.is_empty() {
-        return Err(Error::invalid("expected at least one path, found an empty list"));
+    let mut room = Room::new(options.decode_budget_bytes);
+    let mut all: Option<Dataset> = None;
+    // Files one after another are one table, in which a row is found at once.
+    for run in paths.chunk_by(|one, next| !one.is_dir() && !next.is_dir()) {
+        let opened = match run {
+            [folder] if folder.is_dir() => folders::open(folder, options, &mut room)?,
+            paths => {
+                let files = paths.iter().map(|path| files_of(path)).collect::<Result<Vec<_>>>()?.concat();
+                open_files(&files, options, &mut room)?
+            }
+        };
+        all = Some(match all {
+            None => opened,
+            Some(all) => all.concat(&opened)?,
+        });
     }
-    let mut datasets = Vec::new();
-    let mut inflated_bytes = 0;
-    for path in paths {
-        if path.is_dir() {
-            datasets.push(folders::open(path, options)?);
-        } else {
-            datasets.push(open_files(&expand(path)?, options, &mut inflated_bytes)?);
-        }
-    }
-    let mut datasets = datasets.into_iter();
-    let first = datasets.next().expect("one for each of at least one path");
-    datasets.try_fold(first, |all, next| all.concat(&next))
+    all.ok_or_else(|| Error::invalid("expected at least one path, found an empty list"))
 }
 
 /// Writes an index beside each file whose format has one; the files need not have the same columns.
 pub(super) fn write_index(paths: &[PathBuf], options: &OpenOptions) -> Result<Vec<PathBuf>> {
     let mut written = Vec::new();
     for path in paths {
-        for file in expand(path)? {
-            written.extend(records::write_index(&file, &open_file(&file, options, &mut Known::default())?)?);
+        for file in files_of(path)? {
+            // Before the file is read: an index of what it was does not belong to what it became meanwhile.
+            let stamp = Stamp::of(&file)?;
+            let opened =
+                open_file(&file, options, &mut Known::new(&mut Room::new(options.decode_budget_bytes)))?;
+            written.extend(records::write_index(&file, &stamp, &opened)?);
         }
     }
     Ok(written)
 }
 
-/// The files a path names: itself, or what it matches as a glob pattern, in bytewise order.
-fn expand(path: &Path) -> Result<Vec<PathBuf>> {
-    let pattern = path.to_string_lossy();
-    if let Some(index) = containers::index_of(path) {
-        return Ok(vec![index]);
+/// Files of equal columns, all opened now. Columns are matched by name.
+pub(super) fn open_files(files: &[PathBuf], options: &OpenOptions, room: &mut Room) -> Result<Dataset> {
+    let mut known = Known::new(room);
+    let mut open = OpenFiles::default();
+    for path in files {
+        open.push(path, open_file(path, options, &mut known)?)?;
     }
-    if path.exists() || !pattern.contains(['*', '?', '[']) {
-        return Ok(vec![path.to_owned()]);
-    }
-    let matches =
-        glob::glob(&pattern).map_err(|e| Error::invalid(format!("'{pattern}' is no glob pattern: {e}")))?;
-    let mut files = matches
-        .map(|file| {
-            file.map_err(|e| Error::io(e.path(), "look at the file", std::io::Error::other(e.to_string())))
-        })
-        .filter(|file| !file.as_ref().is_ok_and(|file| file.is_dir()))
-        .collect::<Result<Vec<_>>>()?;
-    if files.is_empty() {
-        return Err(Error::new(ErrorKind::Io, "no file matches the pattern").at_path(path));
-    }
-    files.sort_by(|a, b| a.as_os_str().as_encoded_bytes().cmp(b.as_os_str().as_encoded_bytes()));
-    Ok(files)
+    open.into_dataset(room)
 }
 
-/// Files of equal columns, all opened now. Columns are matched by name. `inflated_bytes` are those of files before them
-/// that are kept, and count against the budget.
-pub(super) fn open_files(
-    files: &[PathBuf],
-    options: &OpenOptions,
-    inflated_bytes: &mut u64,
-) -> Result<Dataset> {
-    let mut known = Known::default();
-    known.inflated_bytes = *inflated_bytes;
-    let mut schema: Option<SchemaRef> = None;
-    let mut shards = Vec::new();
-    let mut chunks = Vec::new();
-    for path in files {
-        let opened = open_file(path, options, &mut known)?;
-        let schema = schema.get_or_insert_with(|| opened.schema.clone());
+/// Opens `bytes`, those of a file called `name`.
+pub(super) fn open_bytes(name: &str, bytes: Vec<u8>, options: &OpenOptions) -> Result<Dataset> {
+    let path = Path::new(name);
+    let mut room = Room::new(options.decode_budget_bytes);
+    let mut known = Known::new(&mut room);
+    let opened = formats::open(Region::from_vec(bytes), &file_name(path), None, options, &mut known);
+    let mut open = OpenFiles::default();
+    open.push(path, opened.map_err(|error| error.at_path(path))?)?;
+    open.into_dataset(&room)
+}
+
+/// Maps one file and reads its metadata; `known` is what the files before it said.
+pub(super) fn open_file(path: &Path, options: &OpenOptions, known: &mut Known<'_>) -> Result<Opened> {
+    let region = Region::map(path, &options.map)?;
+    // Nothing is read that nobody asked for, metadata included; who reads in order says so (`Dataset::advise`).
+    let _ = region.advise(0..region.len_bytes(), Advice::Random);
+    let opened = formats::open(region, &file_name(path), Some(path), options, known)
+        .map_err(|error| error.at_path(path))?;
+    // What was read is only good if the files were whole while they were read.
+    opened.regions().try_for_each(Region::check)?;
+    Ok(opened)
+}
+
+/// Files one after another, which have the columns of the first.
+#[derive(Default)]
+struct OpenFiles {
+    /// The first file, and its columns.
+    first: Option<(PathBuf, SchemaRef)>,
+    shards: Vec<Arc<Shard>>,
+    chunks: Vec<Chunk>,
+}
+
+impl OpenFiles {
+    fn push(&mut self, path: &Path, opened: Opened) -> Result<()> {
+        let (first, schema) = self.first.get_or_insert_with(|| (path.to_owned(), opened.schema.clone()));
         let columns = columns_in(schema, &opened.schema).ok_or_else(|| {
             Error::mismatch(format!(
                 "expected the columns of {}, {}, found {}",
-                files[0].display(),
+                first.display(),
                 in_words(schema),
                 in_words(&opened.schema)
             ))
             .at_path(path)
         })?;
-        let rows: Vec<_> =
-            opened.chunks.iter().map(|columns| columns.first().map_or(0, |piece| piece.num_rows)).collect();
+        if schema.fields() != opened.schema.fields() {
+            *schema = Arc::new(with_nulls_of(schema, &opened.schema));
+        }
+        let rows = opened.chunk_rows().collect();
         let shard = Arc::new(Shard::open_now(file_name(path), Some(path), opened));
-        chunks.extend(Chunk::of_shard(&shard, rows, columns));
-        shards.push(shard);
+        self.chunks.extend(Chunk::of_shard(&shard, rows, columns));
+        self.shards.push(shard);
+        Ok(())
     }
-    let schema = schema.expect("at least one file was opened");
-    *inflated_bytes = known.inflated_bytes;
-    let budget_bytes = options.decode_budget_bytes.saturating_sub(known.inflated_bytes);
-    let table = Table::new(shards, chunks, DecodedChunks::new(budget_bytes))?;
-    Dataset::of_table(schema, table)
-}
 
-/// Opens `bytes`, those of a file called `name`.
-pub(super) fn open_bytes(name: &str, bytes: Vec<u8>, options: &OpenOptions) -> Result<Dataset> {
-    let name = Path::new(name);
-    let mut known = Known::default();
-    let opened = read_metadata(Region::from_vec(bytes), name, None, options, &mut known)
-        .map_err(|error| error.at_path(name))?;
-    let schema = opened.schema.clone();
-    let rows =
-        opened.chunks.iter().map(|columns| columns.first().map_or(0, |piece| piece.num_rows)).collect();
-    let shard = Arc::new(Shard::open_now(file_name(name), Some(name), opened));
-    let chunks = Chunk::of_shard(&shard, rows, None).collect();
-    let budget_bytes = options.decode_budget_bytes.saturating_sub(known.inflated_bytes);
-    Dataset::of_table(schema, Table::new(vec![shard], chunks, DecodedChunks::new(budget_bytes))?)
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+    /// # Panics
+    ///
+    /// If there is no file.
+    fn into_dataset(self, room: &Room) -> Result<Dataset> {
+        let (_, schema) = self.first.expect("at least one file is open");
+        let decoded = DecodedChunks::new(room.left_bytes());
+        Dataset::of_table(schema, Table::new(self.shards, self.chunks, decoded)?)
+    }
 }
 
 /// Where the columns of `schema` stand in `other`: `Some(None)` where they stand alike, `None` where they are others.
+/// Whether a column may hold nulls makes no other column of it.
 fn columns_in(schema: &Schema, other: &Schema) -> Option<Option<Arc<[usize]>>> {
-    if schema.fields() == other.fields() {
-        return Some(None);
-    }
     if schema.fields().len() != other.fields().len() {
         return None;
     }
-    let place = |field: &FieldRef| other.fields().iter().position(|theirs| theirs == field);
+    let alike = |ours: &Field, theirs: &Field| {
+        ours.name() == theirs.name()
+            && ours.data_type() == theirs.data_type()
+            && ColumnKind::of(ours) == ColumnKind::of(theirs)
+    };
+    if schema.fields().iter().zip(other.fields()).all(|(ours, theirs)| alike(ours, theirs)) {
+        return Some(None);
+    }
+    let place = |ours: &FieldRef| other.fields().iter().position(|theirs| alike(ours, theirs));
     let places = schema.fields().iter().map(place).collect::<Option<Vec<_>>>()?;
     // No column stands for two.
     let distinct = (0..places.len()).all(|column| places.contains(&column));
     distinct.then(|| Some(places.into()))
+}
+
+/// `schema`, its columns nullable also where those of the same name in `other` are.
+fn with_nulls_of(schema: &Schema, other: &Schema) -> Schema {
+    let fields = schema.fields().iter().map(|field| {
+        let theirs = other.field_with_name(field.name()).is_ok_and(|theirs| theirs.is_nullable());
+        Arc::new(field.as_ref().clone().with_nullable(field.is_nullable() || theirs))
+    });
+    Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone())
 }
 
 /// The columns and their types.
@@ -196,133 +168,42 @@ pub(crate) fn in_words(schema: &Schema) -> String {
     format!("({})", columns.join(", "))
 }
 
-/// Maps one file and reads its metadata; `known` is what the files before it said.
-pub(super) fn open_file(path: &Path, options: &OpenOptions, known: &mut Known) -> Result<Opened> {
-    let region = Region::map(path, &options.map)?;
-    // Nothing is read that nobody asked for, metadata included; who reads in order says so (`Dataset::advise`).
-    let _ = region.advise(0..region.len_bytes(), Advice::Random);
-    let opened =
-        read_metadata(region, path, Some(path), options, known).map_err(|error| error.at_path(path))?;
-    // What was read is only good if the files were whole while they were read.
-    opened.regions().try_for_each(Region::check)?;
-    Ok(opened)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::datatypes::DataType;
 
-/// Reads the metadata of a file called `name`, which lies at `path` if it is no mere memory.
-fn read_metadata(
-    region: Region,
-    name: &Path,
-    path: Option<&Path>,
-    options: &OpenOptions,
-    known: &mut Known,
-) -> Result<Opened> {
-    if let Some(spec) = &options.fixed {
-        return fixed(region.preload(options.preload)?, spec);
+    fn schema(fields: &[(&str, DataType)]) -> Schema {
+        Schema::new(
+            fields.iter().map(|(name, kind)| Field::new(*name, kind.clone(), false)).collect::<Vec<_>>(),
+        )
     }
-    let mut name = file_name(name).to_ascii_lowercase();
-    let head = head_of(&region)?;
-    let mut format = detect(&head, &name);
-    let mut source = FileSource::plain(region);
-    let compression = compression(format, &head);
-    let is_inflated = compression.is_some();
-    if let Some(compression) = compression {
-        let budget = options.decode_budget_bytes;
-        source =
-            FileSource::inflated(source.region, budget, known, move |region| inflate(region, compression))?;
-        for suffix in [".gz", ".gzip", ".zst", ".zstd"] {
-            name.truncate(name.strip_suffix(suffix).map_or(name.len(), str::len));
-        }
-        format = detect(&head_of(&source.region)?, &name.replace(".tgz", ".tar"));
-    } else {
-        source.region = source.region.preload(options.preload)?;
-    }
-    if let Some(spec) = &options.tokens {
-        return containers::tokens(&source, spec, options);
-    }
-    let by_options = options.csv.is_some().then_some(FileFormat::Csv);
-    let format =
-        options.format.or(format.filter(|_| by_options.is_none() || !by_name_alone(format))).or(by_options);
-    if format != Some(FileFormat::MegatronIndex) {
-        containers::refuse_windows(options)?;
-    }
-    let column = options.column_name.as_deref().unwrap_or("data");
-    match format {
-        Some(FileFormat::ArrowFile | FileFormat::ArrowStream) => {
-            let region = source.kept()?;
-            let table = ipc::open(region)?;
-            // Bytes of the file, not of what it was inflated to.
-            let extents = if is_inflated { Vec::new() } else { table.extents };
-            Ok(Opened { extents, ..Opened::new(Some(region.clone()), table.schema, table.chunks) })
-        }
-        Some(FileFormat::Parquet) => {
-            let region = source.kept()?;
-            let table = parquet::open(region)?;
-            Ok(Opened::new(Some(region.clone()), table.schema, table.chunks))
-        }
-        Some(FileFormat::Idx) => {
-            let region = source.kept()?;
-            let header = region.read(0..region.len_bytes().min(idx::HEADER_BYTES_MAX as u64))?;
-            tensor(&idx::parse(&header, region.len_bytes())?, region.clone(), column)
-        }
-        Some(FileFormat::Npy) => {
-            let region = source.kept()?;
-            let prefix = region.read(0..region.len_bytes().min(12))?;
-            let header_bytes = npy::header_len(&prefix)?.min(region.len_bytes());
-            let header = region.read(0..header_bytes)?;
-            tensor(&npy::parse(&header, region.len_bytes())?, region.clone(), column)
-        }
-        Some(FileFormat::Csv) => records::csv(&source, options, known, name.ends_with(".tsv")),
-        Some(FileFormat::TfRecord) => records::tfrecord(&source, options, known),
-        Some(FileFormat::Text) => records::text(&source, options),
-        Some(FileFormat::Tar) => containers::tar(&source),
-        Some(FileFormat::Npz) => containers::npz(&source),
-        Some(FileFormat::MegatronIndex) => match path {
-            Some(path) => containers::megatron(&source, path, options),
-            None => Err(Error::unsupported(
-                "the tokens lie in another file than their index, which cannot be found from bytes: open the path",
-            )),
-        },
-        Some(FileFormat::Gzip | FileFormat::Zstd) => {
-            Err(Error::unsupported("expected one layer of compression, found two"))
-        }
-        _ => Err(Error::unsupported(
-            "the format of the file was not recognised: expected Arrow IPC (file or stream), Parquet, CSV, TFRecord, tar, \
-             text, idx, npy or npz, by content or by name. For records of one length say how they are laid out \
-             (OpenOptions::fixed, --fixed), for tokens how they are cut (OpenOptions::tokens, --tokens), for others \
-             name the format (OpenOptions::format, --format)",
-        )),
-    }
-}
 
-fn head_of(region: &Region) -> Result<Vec<u8>> {
-    region.read(0..region.len_bytes().min(HEAD_BYTES as u64))
-}
-
-/// Whether nothing but its name says that a file is of `format`.
-fn by_name_alone(format: Option<FileFormat>) -> bool {
-    matches!(format, Some(FileFormat::Csv | FileFormat::Text))
-}
-
-pub(super) fn tensor(file: &TensorFile, region: Region, column: &str) -> Result<Opened> {
-    let piece = Piece::of_tensor_file(file, &region)?;
-    let field = tensor_field(column, file.dtype, &file.row_shape, false);
-    Ok(Opened::new(Some(region), Arc::new(Schema::new(vec![field])), vec![vec![piece]]))
-}
-
-fn fixed(region: Region, spec: &FixedSpec) -> Result<Opened> {
-    let (files, trailing_bytes) = spec.locate(region.len_bytes())?;
-    if trailing_bytes > 0 {
-        return Err(Error::malformed(format!(
-            "expected whole records of {} bytes, found {trailing_bytes} bytes of another at the end",
-            spec.record_bytes
-        ))
-        .at_byte(region.len_bytes() - trailing_bytes));
+    #[test]
+    fn columns_are_matched_by_name_and_type() {
+        let ab = schema(&[("a", DataType::Int8), ("b", DataType::Int16)]);
+        assert_eq!(columns_in(&ab, &ab), Some(None));
+        let ba = schema(&[("b", DataType::Int16), ("a", DataType::Int8)]);
+        assert_eq!(columns_in(&ab, &ba), Some(Some([1, 0].into())));
+        for other in [
+            schema(&[("a", DataType::Int8)]),
+            schema(&[("a", DataType::Int8), ("b", DataType::Int8)]),
+            schema(&[("a", DataType::Int8), ("c", DataType::Int16)]),
+        ] {
+            assert_eq!(columns_in(&ab, &other), None, "{}", in_words(&other));
+        }
+        let aa = schema(&[("a", DataType::Int8), ("a", DataType::Int8)]);
+        assert_eq!(columns_in(&aa, &ab), None);
     }
-    let mut fields: Vec<Field> = Vec::new();
-    let mut pieces = Vec::new();
-    for (field, file) in spec.fields.iter().zip(&files) {
-        pieces.push(Piece::of_tensor_file(file, &region)?);
-        fields.push(tensor_field(&field.name, file.dtype, &file.row_shape, false));
+
+    #[test]
+    fn a_column_may_hold_nulls_where_one_of_the_files_has_them() {
+        let never = schema(&[("a", DataType::Int8)]);
+        let maybe = Schema::new(vec![Field::new("a", DataType::Int8, true)]);
+        for (first, other) in [(&never, &maybe), (&maybe, &never)] {
+            assert_eq!(columns_in(first, other), Some(None));
+            assert_eq!(with_nulls_of(first, other), maybe);
+        }
+        assert_eq!(with_nulls_of(&never, &never), never);
     }
-    Ok(Opened::new(Some(region), Arc::new(Schema::new(fields)), vec![pieces]))
 }

@@ -26,7 +26,7 @@ pub struct ScanProgress<'a> {
     pub path: Option<&'a Path>,
     /// Bytes looked at.
     pub bytes_done: u64,
-    /// Bytes of the file.
+    /// Bytes to look at: those of the file, twice where it takes two passes.
     pub bytes: u64,
 }
 
@@ -143,6 +143,14 @@ impl<'a> Scan<'a> {
     }
 }
 
+impl Drop for Scan<'_> {
+    /// Rows are read here and there again.
+    fn drop(&mut self) {
+        // Advice, as above.
+        let _ = self.region.advise(0..self.region.len_bytes(), Advice::Random);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,6 +176,34 @@ mod tests {
             end += block.len() as u64;
         }
         assert_eq!((end, seen.load(Ordering::Relaxed)), (bytes.len() as u64, bytes.len() as u64 - 2));
+    }
+
+    /// Whether the kernel reads ahead in the map of `path`: `sr` for far, `rr` for not at all.
+    #[cfg(target_os = "linux")]
+    fn advice_of(path: &Path) -> Option<&'static str> {
+        let maps = std::fs::read_to_string("/proc/self/smaps").ok()?;
+        let of_file = maps.split_once(path.to_str()?)?.1;
+        let flags = of_file.lines().find_map(|line| line.strip_prefix("VmFlags:"))?;
+        ["sr", "rr"].into_iter().find(|flag| flags.split(' ').any(|found| found == *flag))
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_file_is_read_ahead_while_it_is_scanned_and_not_after() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scanned.csv");
+        std::fs::write(&path, [0; 4096]).unwrap();
+        let region = Region::map(&path, &Default::default()).unwrap();
+        region.advise(0..4096, Advice::Random).unwrap();
+        if advice_of(&path) != Some("rr") {
+            eprintln!("skipped: the kernel does not say how a map is read");
+            return;
+        }
+        let listener = Listener::default();
+        let scan = Scan::new(&region, &listener, 1);
+        assert_eq!(advice_of(&path), Some("sr"));
+        drop(scan);
+        assert_eq!(advice_of(&path), Some("rr"));
     }
 
     #[test]

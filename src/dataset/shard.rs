@@ -8,8 +8,9 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use arrow::datatypes::SchemaRef;
 
+use super::inflate::Inflated;
 use crate::error::{Error, Result};
-use crate::format::Piece;
+use crate::format::{Access, Piece};
 use crate::map::{Advice, Region};
 
 /// One file of a dataset.
@@ -36,12 +37,49 @@ pub(crate) struct Opened {
     pub(crate) extents: Vec<Range<u64>>,
     /// A hash of what its index file depends on, if the format has one.
     pub(crate) dependence: Option<u64>,
+    /// How the rows of each column are read, where pieces do not tell all; else empty.
+    pub(crate) access: Vec<Access>,
+    /// That the whole file is compressed.
+    pub(crate) inflated: Option<Inflated>,
 }
 
 impl Opened {
     /// A shard in no more than one file, of chunks that are not known to lie in bytes of their own.
     pub(crate) fn new(region: Option<Region>, schema: SchemaRef, chunks: Vec<Vec<Piece>>) -> Self {
-        Opened { region, index: None, schema, chunks, extents: Vec::new(), dependence: None }
+        Opened {
+            region,
+            index: None,
+            schema,
+            chunks,
+            extents: Vec::new(),
+            dependence: None,
+            access: Vec::new(),
+            inflated: None,
+        }
+    }
+
+    /// The same shard, of which `explain` says how the rows of each column are read, given what its pieces tell.
+    pub(crate) fn explained(mut self, explain: impl Fn(usize, Access) -> Access) -> Self {
+        let columns = self.chunks.first().into_iter().flatten().enumerate();
+        self.access = columns.map(|(column, piece)| explain(column, piece.access())).collect();
+        self
+    }
+
+    /// How the rows of the shard's column `column` are read; `None` where there are none.
+    pub(crate) fn access(&self, column: usize) -> Option<Access> {
+        let access = match self.access.get(column) {
+            Some(access) => access.clone(),
+            None => self.chunks.first()?[column].access(),
+        };
+        Some(match &self.inflated {
+            Some(Inflated { from, is_kept }) => access.inflated(from, *is_kept),
+            None => access,
+        })
+    }
+
+    /// Rows of each chunk.
+    pub(crate) fn chunk_rows(&self) -> impl Iterator<Item = u64> {
+        self.chunks.iter().map(|columns| columns.first().map_or(0, |piece| piece.num_rows))
     }
 
     /// The regions that rows are read from.
@@ -60,8 +98,7 @@ struct Expected {
 impl Shard {
     /// A shard that is open: a file, or a table in memory where `path` is `None`.
     pub(crate) fn open_now(name: String, path: Option<&Path>, opened: Opened) -> Self {
-        let num_rows =
-            opened.chunks.iter().map(|columns| columns.first().map_or(0, |piece| piece.num_rows)).sum();
+        let num_rows = opened.chunk_rows().sum();
         Shard {
             name,
             num_rows,
@@ -125,8 +162,7 @@ impl Shard {
                 Error::mismatch("the shard's columns are not those the dataset promises").at_path(path)
             );
         }
-        let found = opened.chunks.iter().map(|columns| columns.first().map_or(0, |piece| piece.num_rows));
-        if !found.eq(expected.chunk_rows.iter().copied()) {
+        if !opened.chunk_rows().eq(expected.chunk_rows.iter().copied()) {
             return Err(
                 Error::mismatch("the shard's chunks do not have the rows the dataset promises").at_path(path)
             );

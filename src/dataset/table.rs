@@ -8,7 +8,7 @@ use super::decoded::DecodedChunks;
 use super::rows::Rows;
 use super::shard::Shard;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Decode, InflatedRecords, Piece, Records, Values};
+use crate::format::{Access, Decode, InflatedRecords, Piece, Records, Values};
 
 /// Rows that share their files. Columns of several tables stand side by side after a `zip`.
 #[derive(Clone)]
@@ -50,8 +50,19 @@ impl Chunk {
     /// The piece of the table's column `column`. Opens the shard if it was not yet.
     #[inline]
     pub(crate) fn piece(&self, column: usize) -> Result<&Piece> {
-        let column = self.columns.as_ref().map_or(column, |columns| columns[column]);
+        let column = self.in_shard(column);
         Ok(&self.shard.opened()?.chunks[self.index][column])
+    }
+
+    /// How the rows of the table's column `column` are read. Opens the shard if it was not yet.
+    pub(crate) fn access(&self, column: usize) -> Result<Option<Access>> {
+        Ok(self.shard.opened()?.access(self.in_shard(column)))
+    }
+
+    /// The shard's column for the table's column `column`.
+    #[inline]
+    fn in_shard(&self, column: usize) -> usize {
+        self.columns.as_ref().map_or(column, |columns| columns[column])
     }
 }
 
@@ -103,17 +114,18 @@ impl Table {
 
     /// Decodes those of `columns` of chunk `chunk` that must be and that nobody else is decoding, each caller beginning with
     /// another one: so workers that come to a chunk at the same time share the work, rather than wait for one another
-    /// column by column. What is wrong with a column is for `readable` to say.
-    pub(crate) fn decode_ahead(&self, chunk: usize, columns: &[usize]) {
+    /// column by column.
+    pub(crate) fn decode_ahead(&self, chunk: usize, columns: &[usize]) -> Result<()> {
         let turn = self.decoded.next_turn() % columns.len().max(1);
         let (before, after) = columns.split_at(turn);
         for &column in after.iter().chain(before) {
-            if let Ok(piece) = self.chunks[chunk].piece(column)
-                && let Values::Encoded { decoder, column: at, .. } = &piece.values
+            if let Values::Encoded { decoder, column: at, .. } = &self.chunks[chunk].piece(column)?.values
+                && let Some(Err(error)) = self.decoded.try_get((chunk, column), || decode(&**decoder, *at))
             {
-                let _ = self.decoded.try_get((chunk, column), || decode(&**decoder, *at));
+                return Err(self.chunks[chunk].shard.place(error));
             }
         }
+        Ok(())
     }
 
     /// The same table with other rows.

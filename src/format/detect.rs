@@ -123,6 +123,26 @@ mod tests {
 
     const LEGACY: &[u8] = &[0x34, 5, 0, 0, 0x10, 0, 0, 0, 0, 0, 0x0A, 0, 0x0E, 0, 6, 0];
 
+    fn record(payload: &[u8]) -> Vec<u8> {
+        let mut record = (payload.len() as u64).to_le_bytes().to_vec();
+        record.extend(tfrecord::masked_crc(&record).to_le_bytes());
+        record.extend_from_slice(payload);
+        record.extend(tfrecord::masked_crc(payload).to_le_bytes());
+        record
+    }
+
+    /// The header of a member of a tar archive that is an empty file.
+    fn member(name: &[u8]) -> [u8; 512] {
+        let mut header = [0; 512];
+        header[..name.len()].copy_from_slice(name);
+        header[124..136].copy_from_slice(b"00000000000\0");
+        header[156] = b'0';
+        header[257..263].copy_from_slice(b"ustar\0");
+        let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum::<u32>() + 8 * u32::from(b' ');
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        header
+    }
+
     #[test]
     fn content_speaks_first() {
         for (head, format) in [
@@ -134,6 +154,12 @@ mod tests {
             (b"PARE\x15\0\x15\x18", FileFormat::Parquet),
             (b"\x93NUMPY\x01\0v\0{'desc", FileFormat::Npy),
             (b"\x1f\x8b\x08\0", FileFormat::Gzip),
+            (b"\x28\xb5\x2f\xfd\x24\0", FileFormat::Zstd),
+            (b"PK\x03\x04\x14\0", FileFormat::Npz),
+            (b"PK\x05\x06\0\0", FileFormat::Npz),
+            (b"MMIDIDX\0\0\x01", FileFormat::MegatronIndex),
+            (&record(b"a payload"), FileFormat::TfRecord),
+            (&member(b"0.txt"), FileFormat::Tar),
             (&[0, 0, 8, 3, 0, 0, 0xEA, 0x60, 0, 0, 0, 28, 0, 0, 0, 28], FileFormat::Idx),
             (&[0, 0, 8, 1, 8, 0, 0, 0, 1], FileFormat::Idx),
         ] {
@@ -156,12 +182,31 @@ mod tests {
             ("train-images.idx3-ubyte", Some(FileFormat::Idx)),
             ("train-images-idx3-ubyte.gz", Some(FileFormat::Gzip)),
             ("x.npy.gz", Some(FileFormat::Gzip)),
+            ("archive.npz", Some(FileFormat::Npz)),
+            ("a.csv", Some(FileFormat::Csv)),
+            ("a.TSV", Some(FileFormat::Csv)),
+            ("train.tfrecord", Some(FileFormat::TfRecord)),
+            ("train.tfrecords", Some(FileFormat::TfRecord)),
+            ("train.tfrec", Some(FileFormat::TfRecord)),
+            ("shard.tar", Some(FileFormat::Tar)),
+            ("a.txt", Some(FileFormat::Text)),
+            ("a.text", Some(FileFormat::Text)),
+            ("a.jsonl", Some(FileFormat::Text)),
+            ("a.ndjson", Some(FileFormat::Text)),
+            ("shard.tgz", Some(FileFormat::Gzip)),
+            ("a.csv.gzip", Some(FileFormat::Gzip)),
+            ("a.csv.zst", Some(FileFormat::Zstd)),
+            ("a.csv.zstd", Some(FileFormat::Zstd)),
+            ("part-0.parq", Some(FileFormat::Parquet)),
+            ("t.arrow_file", Some(FileFormat::ArrowFile)),
+            // An index of tokens and an array of idx are known by their content alone.
             ("corpus.idx", None),
-            ("archive.npz", None),
+            ("tokens.bin", None),
+            ("a.json", None),
             ("npy", None),
             ("", None),
         ] {
-            for head in [&b""[..], b"ARROW", b"MMIDIDX\0\0\x01", &[0; 16]] {
+            for head in [&b""[..], b"ARROW", b"MMIDIDX\0", b"a,b\n1,2\n", &[0; 16], &[0; HEAD_BYTES]] {
                 assert_eq!(detect(head, name), format, "{name}");
             }
         }
@@ -182,7 +227,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_head_and_name_is_answered(head in prop::collection::vec(any::<u8>(), 0..20), name: String) {
+        fn any_head_and_name_is_answered(head in prop::collection::vec(any::<u8>(), 0..600), name: String) {
             let _ = detect(&head, &name);
         }
     }

@@ -16,6 +16,7 @@
 //! idx and npy may be wrapped in gzip; they are inflated into memory of our own when they are opened.
 #![forbid(unsafe_code)]
 
+mod access;
 pub mod csv;
 mod detect;
 pub mod example;
@@ -41,11 +42,12 @@ pub(crate) mod tfrecord;
 pub mod tokens;
 pub(crate) mod webdataset;
 
+pub(crate) use access::{Access, Way};
 pub use csv::{CsvOptions, CsvType};
 pub use detect::{FileFormat, HEAD_BYTES, detect};
 pub use example::{ExampleSpec, Feature, FeatureKind, FeaturePlace, FeatureType, FeatureValues, Missing};
 pub use fixed::{FixedField, FixedSpec};
-pub(crate) use piece::{Bits, Decode, Piece, Span, Values, plain_field};
+pub(crate) use piece::{Bits, Decode, Piece, Span, Values, expansion_cap, plain_field};
 pub use records::Checksums;
 pub(crate) use records::{Crcs, Framing, InflatedRecords, RecordMap, Records};
 pub use tensor::{ByteOrder, TensorFile};

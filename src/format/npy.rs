@@ -44,7 +44,10 @@ pub const HEADER_BYTES_MAX: u64 = 1 << 20;
 /// NumPy's own limit on the number of dimensions.
 const DIMENSIONS_MAX: usize = 64;
 
-/// How many bytes from the beginning of the file [`parse`] needs, given the first 12.
+/// How many bytes [`header_len`] looks at.
+pub const PREFIX_BYTES: u64 = 12;
+
+/// How many bytes from the beginning of the file [`parse`] needs, given the first [`PREFIX_BYTES`].
 ///
 /// # Errors
 ///

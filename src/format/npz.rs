@@ -105,7 +105,7 @@ pub(crate) fn inflate_member(region: &Region, member: &Member) -> Result<Vec<u8>
 
 /// Where the array of `member` lies.
 fn tensor(region: &Region, member: &Member) -> Result<TensorFile> {
-    let header_len = npy::header_len(&member.prefix(region, 12)?)?;
+    let header_len = npy::header_len(&member.prefix(region, npy::PREFIX_BYTES)?)?;
     let mut tensor = npy::parse(&member.prefix(region, header_len)?, member.len)?;
     if !member.is_deflated {
         tensor.offset_bytes += member.start;

@@ -101,17 +101,14 @@ pub(crate) enum Values {
     Inflated { file: Arc<InflatedRecords>, column: usize },
     /// Rows that no kernel reads: Arrow's own arrays hold them.
     Array(ArrayRef),
-    /// Rows that must be decoded first; `decoded_bytes` bounds the memory that takes.
-    Encoded { decoder: Arc<dyn Decode>, column: usize, decoded_bytes: u64 },
+    /// Rows that must be decoded first, for the `reason`; `decoded_bytes` bounds the memory that takes.
+    Encoded { decoder: Arc<dyn Decode>, column: usize, decoded_bytes: u64, reason: &'static str },
 }
 
 /// A chunk whose columns are decoded by another library before rows can be read.
 pub(crate) trait Decode: Send + Sync {
     /// The whole column of the chunk, in memory we own.
     fn decode(&self, column: usize) -> Result<ArrayRef>;
-
-    /// Why rows cannot be read where they lie.
-    fn reason(&self) -> &'static str;
 }
 
 /// One column of one chunk.
@@ -164,24 +161,10 @@ impl Piece {
 
 impl fmt::Debug for Piece {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Piece").field("num_rows", &self.num_rows).field("access", &self.access()).finish()
-    }
-}
-
-impl Piece {
-    /// In a word, how rows are read: for `inspect`.
-    pub(crate) fn access(&self) -> &'static str {
-        match &self.values {
-            Values::Dense { .. } | Values::Bits { .. } | Values::Runs { .. } | Values::Extents { .. } => {
-                "mapped"
-            }
-            Values::Parsed { .. } => "parsed",
-            Values::Inflated { .. } => "chunked (the compressed file is inflated whole), parsed",
-            Values::Scattered { swap: true, .. } => "mapped (big-endian: bytes are swapped in the copy)",
-            Values::Scattered { .. } => "mapped (column-major: elements are collected in the copy)",
-            Values::Array(_) => "in memory",
-            Values::Encoded { decoder, .. } => decoder.reason(),
-        }
+        f.debug_struct("Piece")
+            .field("num_rows", &self.num_rows)
+            .field("access", &format_args!("{}", self.access()))
+            .finish()
     }
 }
 

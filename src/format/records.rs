@@ -130,6 +130,11 @@ impl RecordMap {
         self.num_columns
     }
 
+    /// What the records are, in a few words for people.
+    pub(crate) fn what(&self) -> &'static str {
+        self.decoder.what()
+    }
+
     /// Where the starts lie.
     pub(crate) fn starts(&self) -> &Span {
         &self.starts
@@ -155,6 +160,11 @@ impl Records {
     /// The records that lie in `region` as `map` says.
     pub(crate) fn new(region: Region, map: Arc<RecordMap>) -> Self {
         Records { region, map }
+    }
+
+    /// The bytes they lie in.
+    pub(crate) fn region(&self) -> &Region {
+        &self.region
     }
 
     pub(crate) fn map(&self) -> &Arc<RecordMap> {

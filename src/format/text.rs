@@ -82,6 +82,10 @@ impl DecodeInto for LineDecoder {
         }
         Ok(())
     }
+
+    fn what(&self) -> &'static str {
+        "lines of text"
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,9 @@ pub(crate) trait DecodeInto: Send + Sync {
     ///
     /// `Malformed` for bytes that do not follow the format, at a byte counted from the record's beginning.
     fn decode(&self, record: &[u8], row: &mut RowMut<'_, '_>) -> Result<()>;
+
+    /// What the records are, in a few words for people.
+    fn what(&self) -> &'static str;
 }
 
 /// Where one column of the rows of a batch is written.
@@ -69,6 +72,17 @@ impl<'r, 'a> RowMut<'r, 'a> {
                 &mut values[self.row * *row_bytes..(self.row + 1) * *row_bytes]
             }
             _ => panic!("column {column} has no rows of one length"),
+        }
+    }
+
+    /// As [`values`](Self::values); `None` where nobody asked for the column.
+    #[inline(always)]
+    pub(crate) fn wanted_values(&mut self, column: usize) -> Option<&mut [u8]> {
+        match &mut self.columns[column] {
+            ColumnMut::Dense { values, row_bytes, .. } => {
+                values.get_mut(self.row * *row_bytes..)?.get_mut(..*row_bytes)
+            }
+            _ => None,
         }
     }
 

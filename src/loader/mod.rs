@@ -31,7 +31,7 @@ use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Result};
 use crate::map::{Birthplace, ProcessUsage};
 use crate::queue::{Claim, Consumer, Pop};
-use crate::sampler::Audit;
+use crate::sampler::{Audit, Shuffle};
 use state::Progress;
 use worker::{Made, Shared, Worker};
 
@@ -182,6 +182,12 @@ impl Loader {
             (self.epoch, self.progress) = (epoch, Progress::default());
         }
         self.received += 1;
+        // Rows in order that no later epoch asks for: what was decoded of those before this batch is done with.
+        let is_last_epoch =
+            self.shared.num_batches.is_some_and(|all| all - self.received < self.shared.steps.len());
+        if is_last_epoch && self.shared.options.shuffle == Shuffle::None {
+            self.shared.plan.dataset.forget_before(self.shared.steps.positions(step).start);
+        }
         match made {
             Ok(made) => self.progress.delivered.merge(made.audit),
             Err(_) => self.progress.failed = true,

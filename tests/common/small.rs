@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{Float32Array, RecordBatch, UInt64Array};
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use arrow::ipc::writer::StreamWriter;
 use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
-use forebay::OpenOptions;
 use forebay::format::{CsvOptions, CsvType, ExampleSpec, FeatureType, FileFormat, FixedSpec, TokenSpec};
+use forebay::{DType, OpenOptions, tensor_field};
 use serde_json::json;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -28,12 +28,22 @@ pub struct Small {
     /// The fuzz target that reads such files, and what its input has before the file.
     pub target: &'static str,
     pub before: Vec<u8>,
+    /// Whether it is refused undamaged.
+    pub is_refused: bool,
 }
 
 impl Small {
     fn new(name: &'static str, target: &'static str, file: impl Into<Vec<u8>>) -> Self {
         let lay = |folder: &Path, file: &[u8]| write(folder, "case", file);
-        Small { name, file: file.into(), lay, options: OpenOptions::default(), target, before: Vec::new() }
+        Small {
+            name,
+            file: file.into(),
+            lay,
+            options: OpenOptions::default(),
+            target,
+            before: Vec::new(),
+            is_refused: false,
+        }
     }
 
     fn format(self, format: FileFormat) -> Self {
@@ -42,6 +52,10 @@ impl Small {
 
     fn before(self, before: impl Into<Vec<u8>>) -> Self {
         Small { before: before.into(), ..self }
+    }
+
+    fn refused(self) -> Self {
+        Small { is_refused: true, ..self }
     }
 
     fn laid(self, lay: fn(&Path, &[u8]) -> PathBuf) -> Self {
@@ -123,12 +137,27 @@ pub fn text() -> Vec<Small> {
     ]
 }
 
+fn masked(bytes: &[u8]) -> [u8; 4] {
+    crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
+}
+
 /// A TFRecord frame.
 pub fn frame(payload: &[u8]) -> Vec<u8> {
-    let masked =
-        |bytes: &[u8]| crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes();
     let length = (payload.len() as u64).to_le_bytes();
     [&length[..], &masked(&length), payload, &masked(payload)].concat()
+}
+
+/// Makes the checksums of lengths right, as far as frames follow one another.
+fn with_right_lengths(folder: &Path, file: &[u8]) -> PathBuf {
+    let (mut file, mut at) = (file.to_vec(), 0usize);
+    while let Some(&length) = file.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let Some(checksum) = file.get_mut(at + 8..at + 12) else { break };
+        checksum.copy_from_slice(&masked(&length));
+        let next = usize::try_from(u64::from_le_bytes(length)).ok().and_then(|len| len.checked_add(16 + at));
+        let Some(next) = next else { break };
+        at = next;
+    }
+    write(folder, "case", &file)
 }
 
 /// A field of a Protocol Buffers message, whose content is less than 128 bytes long.
@@ -183,13 +212,19 @@ pub fn tfrecord() -> Vec<Small> {
     let file: Vec<u8> = (0..3).flat_map(|n| frame(&example(n))).collect();
     let sequences: Vec<u8> = (1..3).flat_map(|n| frame(&sequence_example(n))).collect();
     let raw = [frame(b"no example"), frame(b""), frame(b"either")].concat();
-    vec![
+    [
         Small::new("tfrecord", "tfrecord", file.clone()).format(FileFormat::TfRecord),
         Small::new("tfrecord gzip", "tfrecord", gzip(&file)).format(FileFormat::TfRecord),
         Small::new("tfrecord zlib", "tfrecord", zlib(&file)),
-        Small::new("tfrecord raw", "tfrecord", raw).format(FileFormat::TfRecord),
+        Small::new("tfrecord raw", "tfrecord", raw.clone()).format(FileFormat::TfRecord),
         Small::new("tfrecord of SequenceExamples", "tfrecord", sequences).format(FileFormat::TfRecord),
+        Small::new("tfrecord raw, lengths believed", "tfrecord", raw)
+            .format(FileFormat::TfRecord)
+            .before([1])
+            .laid(with_right_lengths),
     ]
+    .map(|small| if small.before.is_empty() { small.before([0]) } else { small })
+    .into()
 }
 
 pub fn examples() -> Vec<Small> {
@@ -244,10 +279,40 @@ fn archive() -> Vec<u8> {
     archive.into_inner().unwrap()
 }
 
+/// Makes the checksums of headers right, as far as members follow one another.
+fn with_right_headers(folder: &Path, file: &[u8]) -> PathBuf {
+    let (mut file, mut at) = (file.to_vec(), 0);
+    while let Some(header) = file.get_mut(at..at + 512).filter(|header| header.iter().any(|&byte| byte != 0))
+    {
+        header[148..156].fill(b' ');
+        let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        let octal = header[124..135].iter().take_while(|byte| (b'0'..=b'7').contains(byte));
+        let len = octal.fold(0usize, |len, byte| len * 8 + usize::from(byte - b'0'));
+        at += 512 + len.next_multiple_of(512);
+    }
+    write(folder, "case", &file)
+}
+
+/// A file whose name and size are in pax keywords.
+fn pax_archive() -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    archive.append_pax_extensions([("path", &b"a.txt"[..]), ("size", b"5"), ("mtime", b"1.5")]).unwrap();
+    let mut header = tar::Header::new_ustar();
+    header.set_size(5);
+    archive.append_data(&mut header, "x", &b"three"[..]).unwrap();
+    archive.into_inner().unwrap()
+}
+
 pub fn tar() -> Vec<Small> {
+    let plain = |name, file: Vec<u8>| Small::new(name, "tar", file).format(FileFormat::Tar).before([0]);
+    let right = |name, file: Vec<u8>| plain(name, file).before([1]).laid(with_right_headers);
     vec![
-        Small::new("tar", "tar", archive()).format(FileFormat::Tar),
-        Small::new("tgz", "tar", gzip(&archive())).format(FileFormat::Tar),
+        plain("tar", archive()),
+        plain("tgz", gzip(&archive())),
+        plain("tar with pax keywords", pax_archive()),
+        right("tar, headers believed", archive()),
+        right("tar with pax keywords, headers believed", pax_archive()),
     ]
 }
 
@@ -320,9 +385,9 @@ pub fn tokens() -> Vec<Small> {
 fn token_index() -> Vec<u8> {
     let mut index =
         [b"MMIDIDX\0\0", &1u64.to_le_bytes()[..], &[8], &3u64.to_le_bytes(), &3u64.to_le_bytes()].concat();
-    [4u32, 0, 6].map(|size| index.extend(size.to_le_bytes()));
-    [0u64, 8, 8].map(|pointer| index.extend(pointer.to_le_bytes()));
-    [0u64, 1, 3].map(|sequence| index.extend(sequence.to_le_bytes()));
+    index.extend([4u32, 0, 6].map(u32::to_le_bytes).concat());
+    // Pointers, then documents.
+    index.extend([0u64, 8, 8, 0, 1, 3].map(u64::to_le_bytes).concat());
     index
 }
 
@@ -401,7 +466,7 @@ pub fn mds() -> Vec<Small> {
 }
 
 /// A stream of one column of u64, `indices`: 2, 0, 1.
-pub fn indices() -> Vec<u8> {
+fn indices() -> Vec<u8> {
     let column = Arc::new(UInt64Array::from(vec![2, 0, 1])) as _;
     let batch = RecordBatch::try_from_iter([("indices", column)]).unwrap();
     let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
@@ -446,7 +511,7 @@ pub fn hugging_face() -> Vec<Small> {
 
 /// The names of splits: a folder of such a file is refused with their names.
 pub fn hf_splits() -> Small {
-    Small::new("HF splits", "hf", br#"{"splits": ["train", "test"]}"#.to_vec()).before([2]).laid(
+    Small::new("HF splits", "hf", br#"{"splits": ["train", "test"]}"#.to_vec()).before([2]).refused().laid(
         |folder, dict| {
             write(folder, "dataset_dict.json", dict);
             folder.to_owned()
@@ -454,23 +519,52 @@ pub fn hf_splits() -> Small {
     )
 }
 
-pub fn manifest() -> Vec<Small> {
+/// The manifest of a shard of `indices`, which says that its columns are `fields`.
+fn manifest_of(fields: Vec<Field>) -> String {
     let shard = indices();
-    let schema =
-        Schema::new(vec![arrow::datatypes::Field::new("indices", arrow::datatypes::DataType::UInt64, false)]);
-    let batch =
-        json!({"rows": 3, "offset": 0, "bytes": shard.len(), "xxh3": format!("{:016x}", xxh3_64(&shard))});
+    let checksum = format!("{:016x}", xxh3_64(&shard));
+    let batch = json!({"rows": 3, "offset": 0, "bytes": shard.len(), "xxh3": checksum});
     let manifest = json!({
         "format": "forebay", "version": 1, "rows": 3,
-        "schema": serde_json::to_value(schema).unwrap(),
+        "schema": serde_json::to_value(Schema::new(fields)).unwrap(),
         "shards": [{"file": "shard.arrow", "rows": 3, "bytes": shard.len(), "batches": [batch]}],
         "source": "0",
     });
-    vec![Small::new("manifest", "manifest", manifest.to_string()).laid(|folder, manifest| {
+    manifest.to_string()
+}
+
+pub fn manifest() -> Vec<Small> {
+    let laid = |folder: &Path, manifest: &[u8]| {
         write(folder, "shard.arrow", &indices());
         write(folder, "dataset.json", manifest);
         folder.to_owned()
-    })]
+    };
+    let field = |name: &str, data_type| Field::new(name, data_type, true);
+    let item = |data_type| Arc::new(field("item", data_type));
+    let tensor = DataType::FixedSizeList(item(DataType::FixedSizeList(item(DataType::Float64), 3)), 2);
+    let pair = DataType::Struct(vec![field("key", DataType::Utf8), field("value", DataType::Int8)].into());
+    let types = [
+        DataType::List(item(DataType::Float32)),
+        DataType::LargeList(item(DataType::Utf8)),
+        DataType::FixedSizeBinary(3),
+        DataType::Dictionary(DataType::Int8.into(), DataType::Utf8.into()),
+        DataType::Map(item(pair.clone()), false),
+        DataType::Decimal128(20, 2),
+        DataType::Timestamp(TimeUnit::Second, Some("UTC".into())),
+        DataType::RunEndEncoded(item(DataType::Int16), item(DataType::Utf8View)),
+        pair,
+    ];
+    let mut fields: Vec<_> = (0..).zip(types).map(|(n, of)| field(&n.to_string(), of)).collect();
+    fields.push(tensor_field("image", DType::U8, &[2, 3], false));
+    vec![
+        Small::new("manifest", "manifest", manifest_of(vec![Field::new("indices", DataType::UInt64, false)]))
+            .laid(laid),
+        // The shard is another, which is seen when a row of it is asked for.
+        Small::new("manifest of tensors", "manifest", manifest_of(vec![field("x", tensor)]))
+            .laid(laid)
+            .refused(),
+        Small::new("manifest of many types", "manifest", manifest_of(fields)).laid(laid).refused(),
+    ]
 }
 
 /// The file of an index, as the fuzz target `sidecar` has them.
@@ -500,10 +594,10 @@ fn beside_indexed(folder: &Path, index: &[u8]) -> PathBuf {
 pub fn sidecar() -> Vec<Small> {
     let starts = |starts: &[u64]| starts.iter().flat_map(|start| start.to_le_bytes()).collect::<Vec<u8>>();
     let folder = tempfile::tempdir().unwrap();
-    let path = beside_index_file(folder.path(), 0, &starts(&[4, 8, 17, 20, 24]));
+    let path = beside_index_file(folder.path(), 0, &starts(&[4, 8, 16, 19, 23]));
     let whole = fs::read(path.with_extension("csv.forebay-index")).unwrap();
     vec![
-        Small::new("index of CSV", "sidecar", starts(&[4, 8, 17, 20, 24]))
+        Small::new("index of CSV", "sidecar", starts(&[4, 8, 16, 19, 23]))
             .before([0])
             .laid(|folder, starts| beside_index_file(folder, 0, starts)),
         Small::new("index of text", "sidecar", starts(&[0, 4, 8, 9, 15]))

@@ -31,7 +31,13 @@ impl Located {
                 (table.directory.locate(first), table.directory.locate(last));
             self.run = (chunk == last_chunk).then_some((chunk, row));
         }
-        table.directory.locate_all(&mut self.rows, &mut self.chunks);
+        match self.run {
+            Some((chunk, first)) => {
+                self.rows.iter_mut().zip(first..).for_each(|(row, in_chunk)| *row = in_chunk);
+                self.chunks.resize(self.rows.len(), chunk as u32);
+            }
+            None => table.directory.locate_all(&mut self.rows, &mut self.chunks),
+        }
     }
 
     /// Locates the rows of a batch from number `start` on, unless they were already.

@@ -223,7 +223,7 @@ impl Scratch {
             self.located.iter().zip(plan.dataset.tables()).zip(&self.table_columns)
         {
             if let Some((chunk, _)) = located.run {
-                table.decode_ahead(chunk, columns);
+                table.decode_ahead(chunk, columns)?;
             }
         }
         for (lanes, column) in self.columns.iter_mut().zip(&plan.columns) {

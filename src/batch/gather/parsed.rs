@@ -148,6 +148,14 @@ impl Parsed {
         if self.columns.is_empty() {
             return Ok(());
         }
+        if let Some((chunk, _)) = located.run {
+            if matches!(self.chunks[chunk], Chunk::Unknown) {
+                self.chunks[chunk] = self.reach(plan, table, chunk)?;
+            }
+            if !matches!(self.chunks[chunk], Chunk::Records(..)) {
+                return Ok(());
+            }
+        }
         self.find(located, plan, table)?;
         if self.num_rows == 0 {
             return Ok(());

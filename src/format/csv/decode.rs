@@ -89,11 +89,13 @@ impl CsvDecoder {
         is(bytes) || !spaces_count && is(bytes.trim_ascii())
     }
 
-    /// What follows the field that ends at `end`; `None` where the field does not end there.
+    /// What follows the field that ends at `end`, where `next` stands; `None` where the field does not end there.
     #[inline(always)]
-    fn after(&self, record: &[u8], end: usize) -> Option<After> {
+    fn after(&self, record: &[u8], end: usize, next: u8) -> Option<After> {
+        if next == self.dialect.delimiter {
+            return Some(After::Field(end + 1));
+        }
         match record.get(end) {
-            Some(&byte) if byte == self.dialect.delimiter => Some(After::Field(end + 1)),
             Some(&byte) if !Dialect::is_line_end(byte) => None,
             _ => Some(After::End(end)),
         }
@@ -113,12 +115,14 @@ impl CsvDecoder {
         while record.get(at) == Some(&b' ') && self.dialect.delimiter != b' ' {
             at += 1;
         }
-        if let Some((value, end)) = T::read(record, at)
-            && let Some(after) = self.after(record, end)
+        if let Some((value, end, next)) = T::read(record, at)
+            && let Some(after) = self.after(record, end, next)
             && !(self.na_numbers && self.is_missing(&record[begin..end], false))
         {
-            let offset = field.offset_bytes;
-            value.put(&mut row.row.values(column)[offset..offset + T::BYTES]);
+            if let Some(out) = row.row.wanted_values(column) {
+                let offset = field.offset_bytes;
+                value.put(&mut out[offset..offset + T::BYTES]);
+            }
             return Ok(after);
         }
         self.other(record, begin, index, column, row)
@@ -246,6 +250,10 @@ impl DecodeInto for CsvDecoder {
                 After::End(end) => return Err(self.wrong_count(&record[..end], found)),
             }
         }
+    }
+
+    fn what(&self) -> &'static str {
+        "CSV"
     }
 }
 

@@ -33,9 +33,9 @@ pub(super) trait Number: Copy {
     /// The bytes of one value.
     const BYTES: usize;
 
-    /// The value at byte `at` and the byte behind it. `None` where none begins, or one that is not read this
-    /// way: [`parse`](Self::parse) decides.
-    fn read(bytes: &[u8], at: usize) -> Option<(Self, usize)>;
+    /// The value at byte `at`, the byte behind it, and what stands there (0 at the end of `bytes`). `None` where
+    /// none begins, or one that is not read this way: [`parse`](Self::parse) decides.
+    fn read(bytes: &[u8], at: usize) -> Option<(Self, usize, u8)>;
 
     /// The value that all of `bytes` say.
     fn parse(bytes: &[u8]) -> Option<Self>;
@@ -50,13 +50,16 @@ macro_rules! float {
             const BYTES: usize = size_of::<$type>();
 
             #[inline(always)]
-            fn read(bytes: &[u8], at: usize) -> Option<(Self, usize)> {
-                let decimal = Decimal::read(bytes, at)?;
+            fn read(bytes: &[u8], at: usize) -> Option<(Self, usize, u8)> {
+                let decimal = match Decimal::read_short(bytes, at) {
+                    Some(decimal) => decimal,
+                    None => Decimal::read(bytes, at)?,
+                };
                 let value = match <$type as Float>::of(decimal) {
                     Some(value) => value,
                     None => Self::parse(&bytes[at..decimal.end])?,
                 };
-                Some((value, decimal.end))
+                Some((value, decimal.end, decimal.next))
             }
 
             #[inline(never)]
@@ -78,11 +81,11 @@ macro_rules! integer {
             const BYTES: usize = size_of::<$type>();
 
             #[inline(always)]
-            fn read(bytes: &[u8], at: usize) -> Option<(Self, usize)> {
-                let (negative, magnitude, end) = integer(bytes, at)?;
+            fn read(bytes: &[u8], at: usize) -> Option<(Self, usize, u8)> {
+                let (negative, magnitude, end, next) = integer(bytes, at)?;
                 // The magnitude of the least value is one more than the greatest.
                 let signed = if negative { 0i64.checked_sub_unsigned(magnitude) } else { magnitude.try_into().ok() };
-                Some((signed?.try_into().ok()?, end))
+                Some((signed?.try_into().ok()?, end, next))
             }
 
             #[inline(never)]
@@ -121,9 +124,45 @@ struct Decimal {
     num_digits: usize,
     exponent: i64,
     end: usize,
+    /// What stands there, 0 at the end of the bytes.
+    next: u8,
 }
 
 impl Decimal {
+    /// Reads `[-] digits . digits` of no more than eight bytes behind the sign, at once; `None` for anything else.
+    #[inline(always)]
+    fn read_short(bytes: &[u8], at: usize) -> Option<Decimal> {
+        let negative = bytes.get(at) == Some(&b'-');
+        let start = at + usize::from(negative);
+        let word = load(bytes, start);
+        let values = word ^ ZEROS;
+        let others = no_digits(values);
+        let point = others.trailing_zeros() & !7;
+        if word.checked_shr(point)? as u8 != b'.' {
+            return None;
+        }
+        // What follows a point is told exactly: nothing spills from it.
+        let end = (others & others.wrapping_sub(1)).trailing_zeros() & !7;
+        let next = match word.checked_shr(end) {
+            Some(rest) => rest as u8,
+            None => bytes.get(start + 8).copied().unwrap_or(0),
+        };
+        let num_bits = end - 8;
+        if num_bits == 0 || next.is_ascii_digit() || next | 0x20 == b'e' {
+            return None;
+        }
+        let before = (1 << point) - 1;
+        let without_point = (values & before) | (values >> 8 & !before);
+        Some(Decimal {
+            negative,
+            mantissa: eight_digits(without_point << (64 - num_bits)),
+            num_digits: num_bits as usize / 8,
+            exponent: -i64::from((num_bits - point) / 8),
+            end: start + end as usize / 8,
+            next,
+        })
+    }
+
     /// Reads `[-] digits [. digits] [e [+|-] digits]`, with at least one digit before the exponent.
     #[inline(always)]
     fn read(bytes: &[u8], at: usize) -> Option<Decimal> {
@@ -145,15 +184,15 @@ impl Decimal {
         if next | 0x20 == b'e' {
             let sign = bytes.get(end + 1).copied();
             let from = end + 1 + usize::from(matches!(sign, Some(b'+' | b'-')));
-            let (power, behind, _) = digits(bytes, from, 0);
+            let (power, behind, then) = digits(bytes, from, 0);
             // More digits than these are left to the slow path.
             if behind == from || behind - from > 4 {
                 return None;
             }
             exponent += if sign == Some(b'-') { -(power as i64) } else { power as i64 };
-            end = behind;
+            (end, next) = (behind, then);
         }
-        Some(Decimal { negative, mantissa, num_digits, exponent, end })
+        Some(Decimal { negative, mantissa, num_digits, exponent, end, next })
     }
 }
 
@@ -188,13 +227,13 @@ impl Float for f32 {
     }
 }
 
-/// The sign and magnitude of the integer at `at`, and the byte behind it.
+/// The sign and magnitude of the integer at `at`, the byte behind it, and what stands there.
 #[inline(always)]
-fn integer(bytes: &[u8], at: usize) -> Option<(bool, u64, usize)> {
+fn integer(bytes: &[u8], at: usize) -> Option<(bool, u64, usize, u8)> {
     let negative = bytes.get(at) == Some(&b'-');
     let start = at + usize::from(negative);
-    let (magnitude, end, _) = digits(bytes, start, 0);
-    (1..=MOST_DIGITS).contains(&(end - start)).then_some((negative, magnitude, end))
+    let (magnitude, end, next) = digits(bytes, start, 0);
+    (1..=MOST_DIGITS).contains(&(end - start)).then_some((negative, magnitude, end, next))
 }
 
 /// Appends the digits at `at` to those of `value`; gives the byte behind them, and what stands there (0 at
@@ -222,18 +261,31 @@ fn more_digits(bytes: &[u8], mut at: usize, mut value: u64) -> (u64, usize, u8) 
 #[inline(always)]
 fn up_to_eight(bytes: &[u8], at: usize) -> (u64, usize, u8) {
     let word = load(bytes, at);
-    // Digits become 0 to 9. Adding 0x76 carries a byte from 10 on into its high bit. What spills from a byte
-    // of 0x8A or more only reaches those behind it.
-    let values = word ^ 0x3030_3030_3030_3030;
-    let others = (values | values.wrapping_add(0x7676_7676_7676_7676)) & 0x8080_8080_8080_8080;
-    let num_bits = others.trailing_zeros() & !7;
+    let values = word ^ ZEROS;
+    let num_bits = no_digits(values).trailing_zeros() & !7;
     // The last digit is moved to the highest byte, zeros before the first.
-    let values = values.checked_shl(64 - num_bits).unwrap_or(0);
+    let eight = eight_digits(values.checked_shl(64 - num_bits).unwrap_or(0));
     let next = word.checked_shr(num_bits).unwrap_or(0) as u8;
+    (eight, num_bits as usize / 8, next)
+}
+
+/// The digit zero, eight times: digits become 0 to 9.
+const ZEROS: u64 = 0x3030_3030_3030_3030;
+
+/// The high bit of each byte that is more than 9. Adding 0x76 carries a byte from 10 on into its high bit; what spills
+/// from a byte of 0x8A or more only reaches those behind it.
+#[inline(always)]
+fn no_digits(values: u64) -> u64 {
+    (values | values.wrapping_add(0x7676_7676_7676_7676)) & 0x8080_8080_8080_8080
+}
+
+/// The number that eight digits make, the first one lowest.
+#[inline(always)]
+fn eight_digits(values: u64) -> u64 {
     let pairs = values.wrapping_mul(10).wrapping_add(values >> 8);
     let odd = (pairs & 0x0000_00FF_0000_00FF).wrapping_mul(100 + (1_000_000 << 32));
     let even = (pairs >> 16 & 0x0000_00FF_0000_00FF).wrapping_mul(1 + (10_000 << 32));
-    (odd.wrapping_add(even) >> 32, num_bits as usize / 8, next)
+    odd.wrapping_add(even) >> 32
 }
 
 /// The eight bytes at `at`, the first one lowest; zeros behind the last.

@@ -201,6 +201,10 @@ impl DecodeInto for ExampleDecoder {
             self.decode_with(record, &mut vec![Found::ABSENT; self.targets.len()], row)
         }
     }
+
+    fn what(&self) -> &'static str {
+        "TFRecord of tf.train.Example"
+    }
 }
 
 impl Target {
@@ -454,5 +458,9 @@ impl DecodeInto for RawDecoder {
             row.items(0).extend_from_slice(record);
         }
         Ok(())
+    }
+
+    fn what(&self) -> &'static str {
+        "TFRecord"
     }
 }

@@ -19,9 +19,14 @@ use arrow::ipc::{MetadataVersion, RecordBatch as IpcRecordBatch};
 use super::decode::Decoder;
 use super::frame::{Contents, MessageRef, Metadata};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::piece::{Bits, Piece, Span, Values, expansion_cap};
+use crate::format::piece::{Bits, Decode, Piece, Span, Values, expansion_cap};
 use crate::layout::DType;
 use crate::map::Region;
+
+/// Why columns are decoded.
+const COMPRESSED: &str = "compressed Arrow: a record batch's column is decoded when a row of it is read";
+const BY_ARROW: &str =
+    "Arrow of a type that only arrow reads: a record batch's column is decoded when a row of it is read";
 
 /// The columns of the record batch `message`; those numbered in `encoded` are decoded by arrow whatever they are.
 pub(super) fn pieces(
@@ -40,7 +45,8 @@ pub(super) fn pieces(
         .map_err(|_| Error::malformed(format!("expected a number of rows, found {}", batch.length())))?;
     let compressed = batch.compression().is_some();
     let mut walk = Walk::new(region, message, batch, parsed.version())?;
-    let decoder = Arc::new(decoder);
+    let decoder: Arc<dyn Decode> = Arc::new(decoder);
+    let reason = if compressed { COMPRESSED } else { BY_ARROW };
     let mut pieces = Vec::with_capacity(contents.schema.fields().len());
     for (column, field) in contents.schema.fields().iter().enumerate() {
         let inflated_before = walk.inflated_bytes;
@@ -60,8 +66,7 @@ pub(super) fn pieces(
         let values = placed.map(|values| Ok::<_, Error>((values, node.validity(region)?))).transpose()?;
         let (values, validity) = values.unwrap_or_else(|| {
             let decoded_bytes = walk.inflated_bytes - inflated_before;
-            let reason = if compressed { "chunked (compressed)" } else { "chunked (decoded by arrow)" };
-            (Values::Encoded { decoder: decoder.because(reason), column, decoded_bytes }, None)
+            (Values::Encoded { decoder: decoder.clone(), column, decoded_bytes, reason }, None)
         });
         pieces.push(Piece { num_rows, validity, values });
     }

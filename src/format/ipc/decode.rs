@@ -21,7 +21,6 @@ pub(super) struct Decoder {
     contents: Arc<Contents>,
     message: MessageRef,
     index: usize,
-    reason: &'static str,
 }
 
 impl Decoder {
@@ -33,18 +32,6 @@ impl Decoder {
             contents: parts.1.clone(),
             message,
             index,
-            reason: "chunked",
-        })
-    }
-
-    /// The same decoder, saying why it is needed.
-    pub(super) fn because(self: &Arc<Self>, reason: &'static str) -> Arc<dyn Decode> {
-        Arc::new(Decoder {
-            region: self.region.clone(),
-            contents: self.contents.clone(),
-            message: self.message,
-            index: self.index,
-            reason,
         })
     }
 
@@ -87,10 +74,6 @@ impl Decode for Decoder {
                     .with_source(Error::panicked("arrow", &*panic)))
             })
             .map_err(|error| error.at_record(self.index as u64).at_byte(self.message.offset))
-    }
-
-    fn reason(&self) -> &'static str {
-        self.reason
     }
 }
 

@@ -63,6 +63,10 @@ impl DecodeInto for MdsDecoder {
         }
         Ok(())
     }
+
+    fn what(&self) -> &'static str {
+        "MDS"
+    }
 }
 
 impl MdsColumn {

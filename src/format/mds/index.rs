@@ -50,6 +50,16 @@ pub(crate) enum Compression {
     Zstd,
 }
 
+impl Compression {
+    /// Its name, for people.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Compression::Gzip => "gzip",
+            Compression::Zstd => "Zstandard",
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Index {
     version: u64,

@@ -10,6 +10,7 @@ use parquet::column::page::PageIterator;
 use parquet::errors::Result as ParquetResult;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
+use super::buffers::Buffers;
 use super::columns::Column;
 use super::footer::{contradictory, place, unreadable};
 use super::inflate::Inflater;
@@ -26,6 +27,7 @@ pub(super) struct File {
     pub(super) footer_start: u64,
     pub(super) metadata: ParquetMetaData,
     pub(super) columns: Vec<Column>,
+    pub(super) buffers: Buffers,
 }
 
 /// Decodes the columns of one row group.
@@ -61,7 +63,7 @@ impl Decoder {
         let (start, end) = place(chunk, file.footer_start)?;
         let inflater = Inflater::new(chunk.compression());
         let chunk = Chunk { start, end, num_values, leaf };
-        Ok(Pages::new(&file.region, &chunk, inflater, cap_bytes, failure))
+        Ok(Pages::new(&file.region, &chunk, inflater, cap_bytes, file.buffers.clone(), failure))
     }
 
     fn decode_column(&self, index: usize) -> Result<ArrayRef> {
@@ -117,10 +119,6 @@ impl Decode for Decoder {
             let first = self.metadata().column(self.file.columns[column].leaves.start);
             error.in_column(&first.column_path().parts()[0]).at_record(self.group as u64)
         })
-    }
-
-    fn reason(&self) -> &'static str {
-        "chunked (Parquet)"
     }
 }
 

@@ -33,6 +33,7 @@
 #![forbid(unsafe_code)]
 
 mod bits;
+mod buffers;
 mod columns;
 mod decode;
 mod footer;
@@ -50,6 +51,7 @@ use super::piece::{Decode, Piece, Values};
 use crate::error::Result;
 use crate::map::Region;
 
+use buffers::Buffers;
 use decode::{Decoder, File};
 
 /// The first and the last bytes of a Parquet file.
@@ -78,6 +80,7 @@ pub(crate) fn open(region: &Region) -> Result<ParquetTable> {
         footer_start: footer.start,
         metadata: footer.metadata,
         columns,
+        buffers: Buffers::default(),
     });
     let chunks = (0..file.metadata.num_row_groups()).map(|group| pieces(&file, group)).collect();
     Ok(ParquetTable { schema, chunks })
@@ -94,6 +97,7 @@ fn pieces(file: &Arc<File>, group: usize) -> Vec<Piece> {
             decoder: decoder.clone(),
             column: index,
             decoded_bytes: column.decoded_bytes(&metadata.columns()[column.leaves.clone()], num_rows),
+            reason: "Parquet: a row group's column is decoded when a row of it is read",
         },
     });
     columns.collect()

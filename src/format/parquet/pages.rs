@@ -19,6 +19,7 @@ use parquet::basic::{Encoding, Type};
 use parquet::column::page::{Page, PageIterator, PageMetadata, PageReader};
 use parquet::errors::{ParquetError, Result as ParquetResult};
 
+use super::buffers::Buffers;
 use super::header::{Body, PageHeader, parse};
 use super::inflate::Inflater;
 use super::thrift::Fault;
@@ -60,7 +61,7 @@ pub(super) struct Pages {
     cap_bytes: u64,
     text_bytes: u64,
     dictionary: Option<Option<Lengths>>,
-    stored: Vec<u8>,
+    buffers: Buffers,
     failure: Failure,
 }
 
@@ -81,6 +82,7 @@ impl Pages {
         chunk: &Chunk,
         inflater: Option<Inflater>,
         cap_bytes: u64,
+        buffers: Buffers,
         failure: Failure,
     ) -> Self {
         Pages {
@@ -95,7 +97,7 @@ impl Pages {
             cap_bytes,
             text_bytes: 0,
             dictionary: None,
-            stored: Vec::new(),
+            buffers,
             failure,
         }
     }
@@ -209,25 +211,20 @@ impl Pages {
 
     /// The bytes of a page, inflated.
     fn body(&mut self, header: &PageHeader, range: std::ops::Range<u64>) -> Result<Bytes> {
-        let lent = self.region.lend(range.clone());
-        let Some(inflater) = &mut self.inflater else {
-            let bytes = match lent {
-                Some(lent) => Bytes::from_owner(lent),
-                None => Bytes::from(self.region.read(range)?),
-            };
-            check_crc(header, &bytes)?;
-            return Ok(bytes);
-        };
-        let stored = match &lent {
-            Some(lent) => lent.as_slice(),
+        let stored = match self.region.lend(range.clone()) {
+            Some(lent) => Bytes::from_owner(lent),
             None => {
-                self.stored.resize((range.end - range.start) as usize, 0);
-                self.region.copy_out(range.start, &mut self.stored)?;
+                let mut copy = self.buffers.take();
+                // A chunk lies within the region, and a page within its chunk.
+                reserve(&mut copy, header.stored_bytes)?;
+                copy.resize((range.end - range.start) as usize, 0);
+                self.region.copy_out(range.start, &mut copy)?;
                 self.region.check()?;
-                &self.stored
+                self.buffers.lend(copy)
             }
         };
-        check_crc(header, stored)?;
+        check_crc(header, &stored)?;
+        let Some(inflater) = &mut self.inflater else { return Ok(stored) };
         let inflated_bytes = header.inflated_bytes as usize;
         let (plain_bytes, compressed) = match header.body {
             Body::DataV2 { levels, compressed, .. } => {
@@ -236,7 +233,7 @@ impl Pages {
             _ => (0, true),
         };
         if !compressed {
-            return Ok(Bytes::copy_from_slice(stored));
+            return Ok(stored);
         }
         let (plain, packed) = stored.split_at_checked(plain_bytes).ok_or_else(|| {
             Error::malformed(format!(
@@ -249,17 +246,15 @@ impl Pages {
                 "expected the {plain_bytes} bytes of its levels in a page that inflates to {inflated_bytes} bytes"
             ))
         })?;
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(inflated_bytes).map_err(|e| {
-            Error::new(ErrorKind::TooLarge, format!("no memory for a page of {inflated_bytes} bytes"))
-                .with_source(e)
-        })?;
+        let mut bytes = self.buffers.take();
+        bytes.clear();
+        reserve(&mut bytes, header.inflated_bytes)?;
         bytes.extend_from_slice(plain);
         // A page of nothing but nulls may have no stream at all.
         if packed_bytes > 0 {
             inflater.inflate(packed, packed_bytes, &mut bytes)?;
         }
-        Ok(Bytes::from(bytes))
+        Ok(self.buffers.lend(bytes))
     }
 
     fn with_unsigned_days(&self, page: Bytes, start: usize) -> Bytes {
@@ -335,6 +330,14 @@ impl Pages {
     fn placed<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T>) -> ParquetResult<T> {
         read(self).map_err(|error| self.failure.leave(error.at_byte(self.at)))
     }
+}
+
+/// Makes room for a page of `len_bytes` bytes.
+fn reserve(buffer: &mut Vec<u8>, len_bytes: u64) -> Result<()> {
+    let more = (len_bytes as usize).saturating_sub(buffer.len());
+    buffer.try_reserve_exact(more).map_err(|e| {
+        Error::new(ErrorKind::TooLarge, format!("no memory for a page of {len_bytes} bytes")).with_source(e)
+    })
 }
 
 fn check_crc(header: &PageHeader, stored: &[u8]) -> Result<()> {

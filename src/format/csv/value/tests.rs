@@ -21,24 +21,28 @@ fn check(text: &str) {
         for before in ["", ";123456789"] {
             let bytes = format!("{before}{text}{behind}").into_bytes();
             let (at, end) = (before.len(), before.len() + text.len());
-            if let Some((value, stop)) = f64::read(&bytes, at)
+            if let Some((value, stop, next)) = f64::read(&bytes, at)
                 && stop == end
             {
+                assert_eq!(next, bytes.get(end).copied().unwrap_or(0), "behind {text}");
                 assert_eq!(bits64(Some(value)), bits64(text.parse().ok()), "f64 {text}");
             }
-            if let Some((value, stop)) = f32::read(&bytes, at)
+            if let Some((value, stop, next)) = f32::read(&bytes, at)
                 && stop == end
             {
+                assert_eq!(next, bytes.get(end).copied().unwrap_or(0), "behind {text}");
                 assert_eq!(bits32(Some(value)), bits32(text.parse().ok()), "f32 {text}");
             }
-            if let Some((value, stop)) = i64::read(&bytes, at)
+            if let Some((value, stop, next)) = i64::read(&bytes, at)
                 && stop == end
             {
+                assert_eq!(next, bytes.get(end).copied().unwrap_or(0), "behind {text}");
                 assert_eq!(Some(value), text.parse().ok(), "i64 {text}");
             }
-            if let Some((value, stop)) = i32::read(&bytes, at)
+            if let Some((value, stop, next)) = i32::read(&bytes, at)
                 && stop == end
             {
+                assert_eq!(next, bytes.get(end).copied().unwrap_or(0), "behind {text}");
                 assert_eq!(Some(value), text.parse().ok(), "i32 {text}");
             }
         }
@@ -135,7 +139,7 @@ fn numbers_as_they_are_in_files_take_the_fast_path() {
         let read = Decimal::read(text.as_bytes(), 0).and_then(f64::of);
         assert_eq!(read, Some(value));
     }
-    assert_eq!(i64::read(b"-12345678901,", 0), Some((-12345678901, 12)));
+    assert_eq!(i64::read(b"-12345678901,", 0), Some((-12345678901, 12, b',')));
     assert_eq!(f32::of(Decimal::read(b"16777217", 0).unwrap()), None, "between two floats");
 }
 
