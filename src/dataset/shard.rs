@@ -88,9 +88,12 @@ impl Opened {
     }
 }
 
+/// Opens a shard's file.
+type Open = dyn Fn(&Path) -> Result<Opened> + Send + Sync;
+
 /// What a manifest said of a shard that is not open yet, and how to open it.
 struct Expected {
-    open: Box<dyn Fn(&Path) -> Result<Opened> + Send + Sync>,
+    open: Box<Open>,
     schema: SchemaRef,
     chunk_rows: Vec<u64>,
 }
