@@ -72,7 +72,7 @@ impl Laid {
 
     fn indexed(indexed: &Indexed) -> Self {
         let laid = Laid::new(indexed);
-        assert_eq!(laid.options.write_index(&laid.path).unwrap(), [laid.index.clone()]);
+        assert_eq!(laid.options.write_index(&laid.path).unwrap(), std::slice::from_ref(&laid.index));
         laid
     }
 
@@ -107,7 +107,7 @@ fn an_index_saves_the_scan_and_changes_no_row() {
         let laid = Laid::new(&indexed);
         laid.opens(true, "without an index");
         let written = laid.options.write_index(&laid.path).unwrap();
-        assert_eq!(written, [laid.index.clone()]);
+        assert_eq!(written, std::slice::from_ref(&laid.index));
         laid.opens(false, "with an index");
         let (dataset, scanned) = laid.open(&laid.options.clone().use_index(false)).unwrap();
         assert!(scanned && common::gather_all(&dataset) == laid.rows);
