@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use arrow::array::*;
 use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
-use arrow::datatypes::{DataType, Field, Int8Type, Int16Type, Int64Type, Schema, UnionFields};
+use arrow::datatypes::{DataType, Field, Int8Type, Int16Type, Int32Type, Int64Type, Schema, UnionFields};
 use arrow::ipc::CompressionType;
 use arrow::ipc::writer::{DictionaryHandling, FileWriter, IpcWriteOptions, StreamWriter};
 use common::cases::{Cases, Random};
@@ -382,6 +382,70 @@ fn values_repeated_without_end_are_refused() {
         let file = ipc_file(&batch, IpcWriteOptions::default());
         let error = cases.bytes(&file, &|| name.to_owned()).unwrap();
         assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
+    }
+}
+
+/// Each view's text is validated, however often it is the same.
+#[test]
+fn views_of_the_same_text_without_end_are_refused() {
+    let text = Buffer::from_vec(vec![b'x'; 1 << 20]);
+    let mut views = StringViewBuilder::new();
+    let block = views.append_block(text);
+    (0..1 << 11).for_each(|_| views.try_append_view(block, 0, 1 << 20).unwrap());
+    let views = Arc::new(views.finish());
+    let nested = StructArray::from(vec![(
+        Arc::new(Field::new("inner", DataType::Utf8View, true)),
+        views.clone() as ArrayRef,
+    )]);
+    let keys = Int32Array::from(vec![0; 3]);
+    let dictionary = DictionaryArray::new(keys, views.clone());
+    let mut cases = Cases::new();
+    for (name, column) in [
+        ("views", views as ArrayRef),
+        ("views in structs", Arc::new(nested)),
+        ("views in a dictionary", Arc::new(dictionary)),
+    ] {
+        for compression in [None, Some(CompressionType::LZ4_FRAME), Some(CompressionType::ZSTD)] {
+            let options = IpcWriteOptions::default().try_with_compression(compression).unwrap();
+            let schema = Arc::new(Schema::new(vec![Field::new("x", column.data_type().clone(), true)]));
+            let batch = RecordBatch::try_new(schema.clone(), vec![column.clone()]).unwrap();
+            let mut writer = FileWriter::try_new_with_options(Vec::new(), &schema, options).unwrap();
+            writer.write(&batch).unwrap();
+            let file = writer.into_inner().unwrap();
+            let error = cases.bytes(&file, &|| format!("{name}, {compression:?}")).unwrap();
+            assert_eq!(error.kind(), ErrorKind::TooLarge, "{name}, {compression:?}: {error}");
+        }
+    }
+}
+
+/// Rows that are the same values again and again are gathered without a copy for each.
+#[test]
+fn lists_of_the_same_values_take_no_more_memory() {
+    let rows = 1000;
+    let bytes: ArrayRef = Arc::new(UInt8Array::from(vec![1; 1 << 20]));
+    let item = Arc::new(Field::new("item", DataType::UInt8, false));
+    let view = |values: ArrayRef, len: i32| {
+        let item = Arc::new(Field::new("item", values.data_type().clone(), false));
+        ListViewArray::new(item, vec![0; rows].into(), vec![len; rows].into(), values, None)
+    };
+    let list = ListArray::new(item, OffsetBuffer::from_lengths([1 << 20]), bytes.clone(), None);
+    let ends = Int32Array::from(vec![rows as i32]);
+    let struct_of = |column: ArrayRef| {
+        StructArray::from(vec![(Arc::new(Field::new("inner", column.data_type().clone(), true)), column)])
+    };
+    let columns: [(&str, ArrayRef); 4] = [
+        ("list view", Arc::new(view(bytes.clone(), 1 << 20))),
+        ("in structs", Arc::new(struct_of(Arc::new(view(bytes, 1 << 20))))),
+        ("list view of lists", Arc::new(view(Arc::new(list.clone()), 1))),
+        ("runs", Arc::new(RunArray::<Int32Type>::try_new(&ends, &list).unwrap())),
+    ];
+    for (name, column) in columns {
+        for compression in [None, Some(CompressionType::ZSTD)] {
+            let options = IpcWriteOptions::default().try_with_compression(compression).unwrap();
+            let file = ipc_file(&table(vec![("x", column.clone())]), options);
+            let error = Cases::new().bytes(&file, &|| format!("{name}, {compression:?}"));
+            assert!(error.is_none(), "{name}, {compression:?}: {error:?}");
+        }
     }
 }
 

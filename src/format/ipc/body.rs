@@ -14,10 +14,11 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, UnionMode};
-use arrow::ipc::{MetadataVersion, RecordBatch as IpcRecordBatch};
+use arrow::ipc::{CompressionType, MetadataVersion, RecordBatch as IpcRecordBatch};
 
 use super::decode::Decoder;
 use super::frame::{Contents, MessageRef, Metadata};
+use super::views::{self, Views};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::piece::{Bits, Decode, Piece, Span, Values, expansion_cap};
 use crate::layout::DType;
@@ -95,6 +96,7 @@ pub(super) fn check_dictionary(region: &Region, message: &MessageRef, schema: &S
         .ok_or_else(|| Error::malformed(format!("no column uses the dictionary {}", dictionary.id())))?;
     let mut walk = Walk::new(region, message, batch, parsed.version())?;
     let node = walk.array(&value)?;
+    views::check(region, message, &walk.views, codec(&batch))?;
     if i64::try_from(node.len) != Ok(batch.length()) {
         return Err(Error::malformed(format!(
             "expected {} dictionary values, found {}",
@@ -103,6 +105,31 @@ pub(super) fn check_dictionary(region: &Region, message: &MessageRef, schema: &S
         )));
     }
     walk.finish()
+}
+
+/// Checks what arrow would follow without end: the views of `column`.
+pub(super) fn check_views(
+    region: &Region,
+    message: &MessageRef,
+    schema: &Schema,
+    column: usize,
+) -> Result<()> {
+    let metadata = Metadata::read(region, message)?;
+    let parsed = metadata.parse()?;
+    let batch = parsed
+        .header_as_record_batch()
+        .ok_or_else(|| Error::malformed("expected a record batch, found another message"))?;
+    let mut walk = Walk::new(region, message, batch, parsed.version())?;
+    for field in &schema.fields()[..=column] {
+        walk.views.clear();
+        walk.array(field).map_err(|error| in_column(field, error))?;
+    }
+    views::check(region, message, &walk.views, codec(&batch))
+        .map_err(|error| in_column(schema.field(column), error))
+}
+
+fn codec(batch: &IpcRecordBatch<'_>) -> Option<CompressionType> {
+    batch.compression().map(|compression| compression.codec())
 }
 
 /// Refuses bodies of `body_bytes` that inflate beyond the cap.
@@ -193,6 +220,8 @@ struct Walk<'a> {
     nodes: std::vec::IntoIter<(i64, i64)>,
     buffers: std::vec::IntoIter<(i64, i64)>,
     variadic: std::vec::IntoIter<i64>,
+    /// The buffers of views met so far.
+    views: Vec<Views>,
     compressed: bool,
     version: MetadataVersion,
     inflated_bytes: u64,
@@ -218,6 +247,7 @@ impl<'a> Walk<'a> {
             nodes: nodes.into_iter(),
             buffers: buffers.into_iter(),
             variadic: variadic.into_iter(),
+            views: Vec::new(),
             compressed,
             version,
             inflated_bytes: 0,
@@ -367,7 +397,10 @@ impl<'a> Walk<'a> {
             }
             DataType::Utf8View | DataType::BinaryView => {
                 self.validity(node)?;
+                let before = self.inflated_bytes;
                 self.values(node, 16)?;
+                let (offset, len) = node.buffers[1];
+                self.views.push(Views { offset, len, inflated: self.inflated_bytes - before });
                 let count = self
                     .variadic
                     .next()

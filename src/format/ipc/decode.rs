@@ -9,7 +9,7 @@ use arrow::buffer::Buffer;
 use arrow::ipc::Block;
 use arrow::ipc::reader::FileDecoder;
 
-use super::body::{check_dictionary, check_inflated};
+use super::body::{check_dictionary, check_inflated, check_views};
 use super::frame::{Contents, MessageRef};
 use crate::error::{Error, Result};
 use crate::format::piece::Decode;
@@ -48,6 +48,7 @@ impl Decoder {
             let (block, bytes) = self.copy(dictionary)?;
             decoder.read_dictionary(&block, &bytes).map_err(undecodable)?;
         }
+        check_views(&self.region, &self.message, &self.contents.schema, column)?;
         let (block, bytes) = self.copy(&self.message)?;
         let batch = decoder.read_record_batch(&block, &bytes).map_err(undecodable)?;
         let batch =

@@ -29,6 +29,7 @@
 mod body;
 mod decode;
 mod frame;
+mod views;
 
 use std::ops::Range;
 use std::sync::Arc;
