@@ -23,12 +23,12 @@ use crate::format::{Framing, expansion_cap, hf};
 use crate::layout::ColumnKind;
 use crate::map::{Preload, Region};
 
-/// Opens the dataset in `folder`, whoever wrote it; what is inflated and kept takes of `room`.
-pub(super) fn open(folder: &Path, options: &OpenOptions, room: &mut Room) -> Result<Dataset> {
+/// Opens the dataset in `folder`, whoever wrote it; `known` is what the files before it said.
+pub(super) fn open(folder: &Path, options: &OpenOptions, known: &mut Known) -> Result<Dataset> {
     let is_there = |name: &str| folder.join(name).is_file();
     if !is_there(MANIFEST) {
         if is_there(hf::STATE) {
-            return hugging_face(folder, options, room);
+            return hugging_face(folder, options, known);
         }
         if is_there(hf::DICT) {
             let dict = folder.join(hf::DICT);
@@ -41,10 +41,10 @@ pub(super) fn open(folder: &Path, options: &OpenOptions, room: &mut Room) -> Res
             .at_path(folder));
         }
         if is_there(mds::INDEX) {
-            return mosaic(folder, options, room);
+            return mosaic(folder, options, &mut known.room);
         }
     }
-    our_own(folder, options, room)
+    our_own(folder, options, &known.room)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -102,9 +102,7 @@ fn our_own(folder: &Path, options: &OpenOptions, room: &Room) -> Result<Dataset>
         check_row_bytes(&schema, shard.rows, shard.bytes).map_err(|error| error.at_path(&path))?;
         let rows: Vec<_> = shard.batches.iter().map(|batch| batch.rows).collect();
         let options = options.clone();
-        let open = move |path: &Path| {
-            open_file(path, &options, &mut Known::new(&mut Room::new(options.decode_budget_bytes)))
-        };
+        let open = move |path: &Path| open_file(path, &options, &mut Known::new(&options));
         shards.push(Shard::open_later(shard.file.clone(), path, open, schema.clone(), rows.clone()));
         chunk_rows.push(rows);
     }
@@ -112,16 +110,16 @@ fn our_own(folder: &Path, options: &OpenOptions, room: &Room) -> Result<Dataset>
 }
 
 /// A folder that Hugging Face's `datasets` saved.
-fn hugging_face(folder: &Path, options: &OpenOptions, room: &mut Room) -> Result<Dataset> {
+fn hugging_face(folder: &Path, options: &OpenOptions, known: &mut Known) -> Result<Dataset> {
     let state = folder.join(hf::STATE);
     let saved = hf::saved_dataset(&read(&state)?).map_err(|error| error.at_path(&state))?;
     let paths = |names: &[String]| names.iter().map(|name| folder.join(name)).collect::<Vec<PathBuf>>();
-    let dataset = open_files(&paths(&saved.data_files), options, room)?;
+    let dataset = open_files(&paths(&saved.data_files), options, known)?;
     if saved.indices_files.is_empty() {
         return Ok(dataset);
     }
     // The indices files say which of the rows the dataset is, in which order.
-    let indices = open_files(&paths(&saved.indices_files), options, room)?;
+    let indices = open_files(&paths(&saved.indices_files), options, known)?;
     if indices.schema().fields().len() != 1 || *indices.schema().field(0).data_type() != DataType::UInt64 {
         return Err(Error::malformed("expected indices files of one column of u64").at_path(folder));
     }

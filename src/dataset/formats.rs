@@ -27,7 +27,7 @@ pub(super) fn open(
     name: &str,
     path: Option<&Path>,
     options: &OpenOptions,
-    known: &mut Known<'_>,
+    known: &mut Known,
 ) -> Result<Opened> {
     let name = name.to_ascii_lowercase();
     let has_no_mark = options.fixed.is_some() || options.tokens.is_some();
@@ -40,7 +40,7 @@ pub(super) fn open(
         return open_source(&source, &name, path, options, known);
     };
     let how = move |region: &Region| inflate(region, compression);
-    let source = FileSource::inflated(region, known.room, how)?;
+    let source = FileSource::inflated(region, &mut known.room, how)?;
     let mut opened = open_source(&source, &compression.name_within(&name), path, options, known)?;
     opened.inflated = Some(Inflated { from: compression.name(), is_kept: source.again.is_none() });
     // Where chunks lie in what the file inflates to says nothing of the file.
@@ -54,7 +54,7 @@ fn open_source(
     name: &str,
     path: Option<&Path>,
     options: &OpenOptions,
-    known: &mut Known<'_>,
+    known: &mut Known,
 ) -> Result<Opened> {
     if let Some(spec) = &options.fixed {
         return arrays::fixed(source, spec);

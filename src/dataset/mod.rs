@@ -31,6 +31,8 @@ mod shard;
 mod sidecar;
 mod source;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::hash::Hasher;

@@ -23,15 +23,15 @@ use crate::map::{Advice, Region};
 
 /// Opens every path, one after another, as one dataset.
 pub(super) fn open(paths: &[PathBuf], options: &OpenOptions) -> Result<Dataset> {
-    let mut room = Room::new(options.decode_budget_bytes);
+    let mut known = Known::new(options);
     let mut all: Option<Dataset> = None;
     // Files one after another are one table, in which a row is found at once.
     for run in paths.chunk_by(|one, next| !one.is_dir() && !next.is_dir()) {
         let opened = match run {
-            [folder] if folder.is_dir() => folders::open(folder, options, &mut room)?,
+            [folder] if folder.is_dir() => folders::open(folder, options, &mut known)?,
             paths => {
                 let files = paths.iter().map(|path| files_of(path)).collect::<Result<Vec<_>>>()?.concat();
-                open_files(&files, options, &mut room)?
+                open_files(&files, options, &mut known)?
             }
         };
         all = Some(match all {
@@ -49,37 +49,34 @@ pub(super) fn write_index(paths: &[PathBuf], options: &OpenOptions) -> Result<Ve
         for file in files_of(path)? {
             // Before the file is read: an index of what it was does not belong to what it became meanwhile.
             let stamp = Stamp::of(&file)?;
-            let opened =
-                open_file(&file, options, &mut Known::new(&mut Room::new(options.decode_budget_bytes)))?;
+            let opened = open_file(&file, options, &mut Known::new(options))?;
             written.extend(records::write_index(&file, &stamp, &opened)?);
         }
     }
     Ok(written)
 }
 
-/// Files of equal columns, all opened now. Columns are matched by name.
-pub(super) fn open_files(files: &[PathBuf], options: &OpenOptions, room: &mut Room) -> Result<Dataset> {
-    let mut known = Known::new(room);
+/// Files of equal columns, all opened now; `known` is what the files before them said. Columns are matched by name.
+pub(super) fn open_files(files: &[PathBuf], options: &OpenOptions, known: &mut Known) -> Result<Dataset> {
     let mut open = OpenFiles::default();
     for path in files {
-        open.push(path, open_file(path, options, &mut known)?)?;
+        open.push(path, open_file(path, options, known)?)?;
     }
-    open.into_dataset(room)
+    open.into_dataset(&known.room)
 }
 
 /// Opens `bytes`, those of a file called `name`.
 pub(super) fn open_bytes(name: &str, bytes: Vec<u8>, options: &OpenOptions) -> Result<Dataset> {
     let path = Path::new(name);
-    let mut room = Room::new(options.decode_budget_bytes);
-    let mut known = Known::new(&mut room);
+    let mut known = Known::new(options);
     let opened = formats::open(Region::from_vec(bytes), &file_name(path), None, options, &mut known);
     let mut open = OpenFiles::default();
     open.push(path, opened.map_err(|error| error.at_path(path))?)?;
-    open.into_dataset(&room)
+    open.into_dataset(&known.room)
 }
 
 /// Maps one file and reads its metadata; `known` is what the files before it said.
-pub(super) fn open_file(path: &Path, options: &OpenOptions, known: &mut Known<'_>) -> Result<Opened> {
+pub(super) fn open_file(path: &Path, options: &OpenOptions, known: &mut Known) -> Result<Opened> {
     let region = Region::map(path, &options.map)?;
     // Nothing is read that nobody asked for, metadata included; who reads in order says so (`Dataset::advise`).
     let _ = region.advise(0..region.len_bytes(), Advice::Random);

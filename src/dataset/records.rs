@@ -32,16 +32,16 @@ pub(super) use csv::csv;
 pub(super) use tfrecord::tfrecord;
 
 /// What the files opened so far say of those after them: what their columns are, and how much room they leave.
-pub(super) struct Known<'r> {
-    pub(super) room: &'r mut Room,
+pub(super) struct Known {
+    pub(super) room: Room,
     csv: Option<CsvFormat>,
     tfrecord: Option<Columns>,
 }
 
-impl<'r> Known<'r> {
-    /// Nothing of columns yet; `room` for what is inflated.
-    pub(super) fn new(room: &'r mut Room) -> Self {
-        Known { room, csv: None, tfrecord: None }
+impl Known {
+    /// Nothing yet.
+    pub(super) fn new(options: &OpenOptions) -> Self {
+        Known { room: Room::new(options.decode_budget_bytes), csv: None, tfrecord: None }
     }
 }
 

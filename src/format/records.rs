@@ -244,3 +244,137 @@ impl Records {
         self.map.decoder.decode(payload, out).map_err(|error| error.after_byte(tfrecord::HEADER_BYTES))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::format::example::RawDecoder;
+    use crate::format::text::LineDecoder;
+    use crate::layout::ColumnMut;
+
+    fn map(
+        starts: &[u64],
+        start_bytes: u64,
+        framing: Framing,
+        decoder: Arc<dyn DecodeInto>,
+    ) -> Arc<RecordMap> {
+        let bytes: Vec<u8> =
+            starts.iter().flat_map(|start| start.to_le_bytes()[..start_bytes as usize].to_vec()).collect();
+        let len = bytes.len() as u64;
+        let starts = Span::new(&Region::from_vec(bytes), 0, len).unwrap();
+        Arc::new(RecordMap::new(starts, start_bytes, framing, decoder, 1).unwrap())
+    }
+
+    fn decoded(records: &Records, row: u64) -> Result<Vec<u8>> {
+        let mut items = Vec::new();
+        let mut columns = [ColumnMut::Runs { items: &mut items, validity: None }];
+        let extent = records.extent(row)?;
+        records.decode(row, extent, &mut Vec::new(), &mut RowMut::new(&mut columns, 0))?;
+        Ok(items)
+    }
+
+    #[test]
+    fn records_lie_between_two_starts() {
+        for start_bytes in [4, 8] {
+            let map = map(&[1, 4, 4, 9], start_bytes, Framing::Plain, Arc::new(LineDecoder));
+            assert_eq!((map.num_rows(), map.num_columns(), map.what()), (3, 1, "lines of text"));
+            let records = Records::new(Region::from_vec(b"-ab\nline.".to_vec()), map);
+            let rows: Vec<_> = (0..3).map(|row| decoded(&records, row).unwrap()).collect();
+            assert_eq!(rows, [&b"ab"[..], b"", b"line."]);
+        }
+    }
+
+    #[test]
+    fn what_an_index_says_is_held_against_the_file() {
+        for (start_bytes, starts) in [
+            (8, [0, 7, 3]),
+            (8, [0, 3, 11]),
+            (8, [0, 3, u64::MAX]),
+            (8, [0, u64::MAX, 5]),
+            (4, [0, 3, 0xFFFF_FFFF]),
+        ] {
+            let map = map(&starts, start_bytes, Framing::Plain, Arc::new(LineDecoder));
+            let records = Records::new(Region::from_vec(vec![b'x'; 10]), map);
+            let row = if starts[1] > 10 { 0 } else { 1 };
+            let error = records.extent(row).unwrap_err();
+            assert_eq!(
+                (error.kind(), error.location().record),
+                (ErrorKind::Malformed, Some(row)),
+                "{starts:?}"
+            );
+            assert!(error.message().contains("index it anew"));
+        }
+        for len in [0, 4, 12] {
+            let starts = Span::new(&Region::from_vec(vec![0; len]), 0, len as u64).unwrap();
+            let made = RecordMap::new(starts, 8, Framing::Plain, Arc::new(LineDecoder), 1);
+            assert_eq!(made.err().unwrap().kind(), ErrorKind::Malformed, "{len} bytes");
+        }
+    }
+
+    fn frame(payload: &[u8]) -> Vec<u8> {
+        let mut frame = (payload.len() as u64).to_le_bytes().to_vec();
+        frame.extend(tfrecord::masked_crc(&frame).to_le_bytes());
+        frame.extend_from_slice(payload);
+        frame.extend(tfrecord::masked_crc(payload).to_le_bytes());
+        frame
+    }
+
+    #[test]
+    fn payloads_are_taken_out_of_their_frames() {
+        let (mut file, second) = (frame(b"one"), frame(b"two!"));
+        let starts = [0, file.len() as u64, (file.len() + second.len()) as u64];
+        file.extend(second);
+        let crcs = Crcs::new(Checksums::Always, 2);
+        let map = map(&starts, 8, Framing::TfRecord(crcs), Arc::new(RawDecoder));
+        let records = Records::new(Region::from_vec(file.clone()), map.clone());
+        assert_eq!(decoded(&records, 0).unwrap(), b"one");
+        assert_eq!(decoded(&records, 1).unwrap(), b"two!");
+        let last = file.len() - 5;
+        file[last] ^= 1;
+        let error = decoded(&Records::new(Region::from_vec(file), map), 1).unwrap_err();
+        assert_eq!((error.kind(), error.location().record), (ErrorKind::Malformed, Some(1)));
+        assert!(error.location().byte.is_some_and(|byte| byte >= starts[1]));
+    }
+
+    #[test]
+    fn a_byte_in_a_payload_is_counted_from_the_beginning_of_the_file() {
+        let text = frame(b"ab\xFF");
+        let starts = [5, 5 + text.len() as u64];
+        let map = map(&starts, 8, Framing::TfRecord(Crcs::new(Checksums::Never, 1)), Arc::new(LineDecoder));
+        let records = Records::new(Region::from_vec([b"-----", &text[..]].concat()), map);
+        assert_eq!(decoded(&records, 0).unwrap_err().location().byte, Some(5 + tfrecord::HEADER_BYTES + 2));
+    }
+
+    #[test]
+    fn a_checksum_is_looked_at_as_often_as_was_said() {
+        let (good, bad) = (tfrecord::masked_crc(b"payload").to_le_bytes(), [0; 4]);
+        for (when, after_a_good_one) in
+            [(Checksums::Always, false), (Checksums::FirstTouch, true), (Checksums::Never, true)]
+        {
+            let crcs = Crcs::new(when, 130);
+            let is_fine = |record, stored| crcs.check(record, b"payload", stored).is_ok();
+            // What was found broken is looked at again, as are the neighbours of what was found whole.
+            assert_eq!(is_fine(129, bad), when == Checksums::Never);
+            assert_eq!(is_fine(129, bad), when == Checksums::Never);
+            assert!(is_fine(129, good));
+            assert_eq!(is_fine(129, bad), after_a_good_one, "{when:?}");
+            assert_eq!(is_fine(128, bad), when == Checksums::Never);
+            assert_eq!(is_fine(65, bad), when == Checksums::Never);
+        }
+    }
+
+    #[test]
+    fn what_inflates_to_another_length_is_another_file() {
+        let map = map(&[0, 3], 8, Framing::Plain, Arc::new(LineDecoder));
+        let file = |len| InflatedRecords {
+            map: map.clone(),
+            len_bytes: 3,
+            inflate: Box::new(move || Ok(Region::from_vec(vec![b'x'; len]))),
+        };
+        assert_eq!(decoded(&file(3).records().unwrap(), 0).unwrap(), b"xxx");
+        for len in [2, 4] {
+            assert_eq!(file(len).records().err().unwrap().kind(), ErrorKind::Mismatch);
+        }
+    }
+}

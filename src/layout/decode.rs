@@ -49,11 +49,6 @@ impl<'r, 'a> RowMut<'r, 'a> {
         RowMut { columns, row }
     }
 
-    /// Goes on to row `row`.
-    pub(crate) fn set_row(&mut self, row: usize) {
-        self.row = row;
-    }
-
     /// Whether somebody asked for column `column`.
     #[inline]
     pub(crate) fn wants(&self, column: usize) -> bool {

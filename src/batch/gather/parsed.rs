@@ -1,21 +1,24 @@
 //! Rows that are decoded from records: CSV lines, TFRecords, MDS samples.
 //!
 //! A record holds a value of every column, so a row is decoded once for all of them, and each value is written where it
-//! belongs: one of a single length into the slot, or aside where it is to be cast or filled; one of varying length into
-//! scratch, from where [`Runs`](super::runs) takes it.
+//! belongs ([`columns`]): one of a single length into the slot, or aside where it is to be cast or filled; one of varying
+//! length into scratch, from where [`Runs`](super::runs) takes it.
 //!
 //! ```text
 //! starts of all rows read, the lines of each record asked for ──▶ record by record: copied out, decoded ──▶ cast, filled
 //! ```
+mod columns;
+
 use std::ops::Range;
 use std::sync::Arc;
 
+use self::columns::{Column, Targets};
 use super::copy::prefetch;
 use super::{BatchPlan, Located, PlannedColumn};
 use crate::dataset::Table;
 use crate::error::Result;
 use crate::format::{Records, Values};
-use crate::layout::{ColumnMut, Place, RowMut};
+use crate::layout::ColumnMut;
 use crate::staging::SlotMut;
 
 /// Rows ahead of which the starts of records are asked for.
@@ -27,13 +30,19 @@ const AHEAD_RECORDS: usize = 8;
 /// Lines of a record that are asked for: the processor fetches what follows by itself.
 const LINES: u64 = 8;
 
+/// Where the record of a row lies that is none.
+const NO_RECORD: Range<u64> = u64::MAX..u64::MAX;
+
 /// The columns of one table, as far as they are decoded from records.
+///
+/// What is here of a batch is good until the next, and only if all of it could be decoded: an error leaves a part of the
+/// batch behind, which nobody reads, and the next gather begins anew.
 pub(super) struct Parsed {
     table: usize,
     columns: Vec<Column>,
     /// How the rows of each chunk are reached, once it was asked for.
     chunks: Vec<Chunk>,
-    /// Where the record of each row lies; empty for a row that is none.
+    /// Where the record of each row lies; [`NO_RECORD`] for a row that is none.
     extents: Vec<Range<u64>>,
     /// The record at hand.
     record: Vec<u8>,
@@ -45,18 +54,6 @@ pub(super) struct Parsed {
     places: Vec<ColumnMut<'static>>,
     /// Rows of the batch that are decoded.
     num_rows: usize,
-}
-
-/// One planned column, and what was decoded of it.
-struct Column {
-    /// Its number in the plan.
-    number: usize,
-    /// Dense rows before they are cast or filled, and which of them are values.
-    aside: Vec<u8>,
-    aside_valid: Vec<u8>,
-    /// Items of rows of varying length, and where those of each row lie.
-    items: Vec<u8>,
-    bounds: Vec<Range<usize>>,
 }
 
 #[derive(Clone)]
@@ -92,16 +89,9 @@ impl Parsed {
     /// What is decoded of the planned columns of table `table`.
     pub(super) fn new(plan: &BatchPlan, table: usize) -> Self {
         let numbers = (0..plan.columns.len()).filter(|&number| plan.columns[number].table == table);
-        let columns = numbers.map(|number| Column {
-            number,
-            aside: Vec::new(),
-            aside_valid: Vec::new(),
-            items: Vec::new(),
-            bounds: Vec::new(),
-        });
         Parsed {
             table,
-            columns: columns.collect(),
+            columns: numbers.map(Column::new).collect(),
             chunks: vec![Chunk::Unknown; plan.dataset.tables()[table].chunks.len()],
             extents: Vec::new(),
             record: Vec::new(),
@@ -121,7 +111,7 @@ impl Parsed {
 
     /// Whether row `row` of the batch was decoded.
     pub(super) fn is_decoded(&self, row: usize) -> bool {
-        self.num_rows > 0 && self.extents[row].start != u64::MAX
+        self.num_rows > 0 && self.extents[row] != NO_RECORD
     }
 
     /// Whether every row of the batch was decoded.
@@ -132,8 +122,7 @@ impl Parsed {
     /// The items decoded for row `row` of the planned column `number`, whose rows differ in length.
     pub(super) fn items(&self, number: usize, row: usize) -> &[u8] {
         let column = self.columns.iter().find(|column| column.number == number);
-        let column = column.expect("a planned column of the table");
-        &column.items[column.bounds[row].clone()]
+        column.expect("a planned column of the table").items(row)
     }
 
     /// Decodes every row of the batch that is a record.
@@ -160,7 +149,7 @@ impl Parsed {
         if self.num_rows == 0 {
             return Ok(());
         }
-        self.clear(plan, located.rows.len());
+        self.columns.iter_mut().for_each(|column| column.clear(plan, located.rows.len()));
         let mut row = 0;
         while row < located.rows.len() {
             row = match &self.chunks[located.chunks[row] as usize] {
@@ -175,7 +164,9 @@ impl Parsed {
                 _ => row + 1,
             };
         }
-        self.finish(plan, slot);
+        for column in &self.columns {
+            column.finish(plan, slot.bytes(), |row| self.extents[row] != NO_RECORD);
+        }
         Ok(())
     }
 
@@ -197,7 +188,7 @@ impl Parsed {
                     self.num_rows += 1;
                     records.extent(row).map_err(|error| table.chunks[chunk].shard.place(error))?
                 }
-                _ => u64::MAX..u64::MAX,
+                _ => NO_RECORD,
             });
         }
         Ok(())
@@ -237,22 +228,6 @@ impl Parsed {
         Ok(Chunk::Records(records, map))
     }
 
-    /// Makes room for the `num_rows` rows of a batch.
-    fn clear(&mut self, plan: &BatchPlan, num_rows: usize) {
-        for column in &mut self.columns {
-            let planned = &plan.columns[column.number];
-            column.items.clear();
-            column.bounds.clear();
-            if planned.source_width == 0 {
-                column.bounds.resize(num_rows, 0..0);
-            } else if is_aside(planned) {
-                column.aside.resize(num_rows * planned.source_row_bytes, 0);
-                column.aside_valid.clear();
-                column.aside_valid.resize(num_rows, 1);
-            }
-        }
-    }
-
     /// Decodes rows from number `first` on, as long as they are records whose columns are those in `map`, for the columns
     /// that come `pass` times before; returns the number of the row after them.
     fn decode_alike(
@@ -264,44 +239,14 @@ impl Parsed {
         slot: &mut SlotMut<Arc<BatchPlan>>,
     ) -> Result<usize> {
         let table = &plan.dataset.tables()[self.table];
-        let mut places = recycled(std::mem::take(&mut self.places));
-        places.resize_with(map.num_columns, ColumnMut::default);
-        let mut runs: Vec<(usize, &mut Vec<Range<usize>>)> = Vec::new();
-        let mut rest = slot.bytes();
-        let mut rest_start = 0;
-        // Places ascend in a slot, so that one part after another can be cut off.
-        let mut cut = |start: usize, len: usize| {
-            let (part, after) = std::mem::take(&mut rest).split_at_mut(start + len - rest_start);
-            (rest, rest_start) = (after, start + len);
-            let before = part.len() - len;
-            &mut part[before..]
-        };
-        for (at, (column, &decoded)) in self.columns.iter_mut().zip(&map.columns).enumerate() {
-            if map.times_before(at) != pass {
-                continue;
-            }
-            let planned = &plan.columns[column.number];
-            places[decoded] = match plan.layout.places[column.number] {
-                Place::Dense { .. } if is_aside(planned) => ColumnMut::Dense {
-                    values: &mut column.aside,
-                    row_bytes: planned.source_row_bytes,
-                    validity: Some(&mut column.aside_valid),
-                },
-                Place::Dense { values, row_bytes, validity } => ColumnMut::Dense {
-                    values: cut(values, row_bytes * located.rows.len()),
-                    row_bytes,
-                    validity: validity.map(|mask| cut(mask, located.rows.len())),
-                },
-                Place::Runs { validity, .. } => {
-                    runs.push((decoded, &mut column.bounds));
-                    let validity = validity.map(|mask| cut(mask, located.rows.len()));
-                    ColumnMut::Runs { items: &mut column.items, validity }
-                }
-            };
-        }
-        let mut out = RowMut::new(&mut places, first);
+        let wanted = self.columns.iter_mut().zip(&map.columns).enumerate();
+        let wanted =
+            wanted.filter(|&(at, _)| map.times_before(at) == pass).map(|(_, (column, &at))| (column, at));
+        let places = std::mem::take(&mut self.places);
+        let num_rows = located.rows.len();
+        let mut targets = Targets::new(wanted, map.num_columns, plan, num_rows, slot.bytes(), places);
         let mut row = first;
-        while row < located.rows.len() {
+        while row < num_rows {
             let (chunk, in_chunk) = (located.chunks[row] as usize, located.rows[row]);
             let Chunk::Records(records, other) = &self.chunks[chunk] else { break };
             if !Arc::ptr_eq(other, map) {
@@ -314,69 +259,13 @@ impl Parsed {
                 let lines = (ahead.end - ahead.start).div_ceil(64).min(LINES);
                 (0..lines).for_each(|line| prefetch(records.address(ahead.start + line * 64)));
             }
-            out.set_row(row);
-            for (decoded, bounds) in &mut runs {
-                bounds[row].start = out.items(*decoded).len();
-            }
-            records
-                .decode(in_chunk, self.extents[row].clone(), &mut self.record, &mut out)
+            let (extent, record) = (self.extents[row].clone(), &mut self.record);
+            targets
+                .row(row, |out| records.decode(in_chunk, extent, record, out))
                 .map_err(|error| table.chunks[chunk].shard.place(error))?;
-            for (decoded, bounds) in &mut runs {
-                bounds[row].end = out.items(*decoded).len();
-            }
             row += 1;
         }
-        drop(runs);
-        self.places = recycled(places);
+        self.places = targets.into_places();
         Ok(row)
     }
-
-    /// Casts and fills what was decoded aside.
-    fn finish(&mut self, plan: &BatchPlan, slot: &mut SlotMut<Arc<BatchPlan>>) {
-        for column in &self.columns {
-            let planned = &plan.columns[column.number];
-            let Place::Dense { values, row_bytes, validity } = plan.layout.places[column.number] else {
-                continue;
-            };
-            if !is_aside(planned) {
-                continue;
-            }
-            let bytes = slot.bytes();
-            let rows = column.aside.chunks_exact(planned.source_row_bytes.max(1));
-            for (row, (source, &valid)) in rows.zip(&column.aside_valid).enumerate() {
-                if self.extents[row].start == u64::MAX {
-                    continue;
-                }
-                let out = &mut bytes[values + row * row_bytes..][..row_bytes];
-                match (&planned.fill, &planned.transform) {
-                    (Some(fill), _) if valid == 0 => out.copy_from_slice(fill),
-                    _ if valid == 0 => out.fill(0),
-                    // SAFETY: `source` is a row of the column and `out` one cast, of `num_elements` elements each.
-                    (_, Some(transform)) => unsafe {
-                        (transform.cast)(
-                            source.as_ptr(),
-                            out.as_mut_ptr(),
-                            planned.num_elements,
-                            transform.scale,
-                        )
-                    },
-                    (_, None) => out.copy_from_slice(source),
-                }
-                if let Some(mask) = validity {
-                    bytes[mask + row] = valid;
-                }
-            }
-        }
-    }
-}
-
-/// Whether rows of the column are decoded aside, to be cast or filled.
-fn is_aside(planned: &PlannedColumn) -> bool {
-    planned.transform.is_some() || planned.fill.is_some()
-}
-
-/// An empty vector of another lifetime in the same allocation.
-fn recycled<'a>(mut places: Vec<ColumnMut<'_>>) -> Vec<ColumnMut<'a>> {
-    places.clear();
-    places.into_iter().map(|_| unreachable!("it is empty")).collect()
 }

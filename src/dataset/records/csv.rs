@@ -10,7 +10,7 @@ use crate::format::csv::{BlockSummary, CsvFormat, SAMPLE_BYTES, ScanState, recor
 pub(crate) fn csv(
     source: &FileSource,
     options: &OpenOptions,
-    known: &mut Known<'_>,
+    known: &mut Known,
     tabs: bool,
 ) -> Result<Opened> {
     let (format, first) = format_of(source, options, known, tabs)?;
@@ -40,11 +40,12 @@ pub(crate) fn csv(
     file.opened(starts, Framing::Plain, columns)
 }
 
-/// What the file is, and the byte from which on it holds records. The first file says it for those after it.
+/// What the file is, and the byte from which on it holds records. The first file says it for those after it that have
+/// its header.
 fn format_of(
     source: &FileSource,
     options: &OpenOptions,
-    known: &mut Known<'_>,
+    known: &mut Known,
     tabs: bool,
 ) -> Result<(CsvFormat, u64)> {
     let region = &source.region;
@@ -57,16 +58,13 @@ fn format_of(
     let is_complete = sample.len() as u64 == region.len_bytes();
     if let Some(format) = &known.csv {
         match csv.first_record_of(format, &sample, is_complete) {
-            Ok(first) => return Ok((format.clone(), first)),
-            // Its columns may be those of the first file in another order.
+            // The same columns in another order are matched by name, once their types are found.
             Err(error) if error.kind() == ErrorKind::Mismatch => {}
-            Err(error) => return Err(error),
+            first => return Ok((format.clone(), first?)),
         }
-        let format = csv.resolve(&sample, is_complete)?;
-        let first = format.first_record();
-        return Ok((format, first));
     }
     let format = csv.resolve(&sample, is_complete)?;
     let first = format.first_record();
-    Ok((known.csv.insert(format).clone(), first))
+    known.csv.get_or_insert_with(|| format.clone());
+    Ok((format, first))
 }

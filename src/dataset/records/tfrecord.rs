@@ -19,7 +19,7 @@ const SAMPLE_BYTES: u64 = 8 << 20;
 const PART_BYTES: u64 = 8 << 20;
 
 /// Opens a TFRecord file.
-pub(crate) fn tfrecord(source: &FileSource, options: &OpenOptions, known: &mut Known<'_>) -> Result<Opened> {
+pub(crate) fn tfrecord(source: &FileSource, options: &OpenOptions, known: &mut Known) -> Result<Opened> {
     let file = RecordFile::new(source, options, "tfrecord", &[]);
     let starts = file.starts(|| walk(file.region(), &file.scan(1)))?;
     let crcs = Crcs::new(options.checksums, starts.len() / 8 - 1);

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::spec::{ExampleSpec, Feature, FeatureKind, FeaturePlace, FeatureType, Missing};
 use super::value::{Scope, Value};
 use super::wire::Wire;
+use super::{ExampleSpec, Feature, FeatureKind, FeaturePlace, FeatureType, Missing};
 use crate::error::{Error, Result};
 
 /// Which of the two messages a record is.

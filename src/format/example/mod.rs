@@ -60,13 +60,18 @@
 mod decoder;
 mod infer;
 mod keys;
+mod raw;
 mod spec;
+mod target;
+mod types;
 mod value;
 mod wire;
 
-pub(crate) use decoder::{ExampleDecoder, RawDecoder};
+pub(crate) use decoder::ExampleDecoder;
 pub(crate) use infer::message_of;
-pub use spec::{ExampleSpec, Feature, FeatureKind, FeaturePlace, FeatureType, FeatureValues, Missing};
+pub(crate) use raw::RawDecoder;
+pub use spec::{ExampleSpec, Feature, FeatureKind, FeaturePlace, Missing};
+pub use types::{FeatureType, FeatureValues};
 
 #[cfg(test)]
 mod tests;

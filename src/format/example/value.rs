@@ -1,7 +1,7 @@
 //! The values of one feature: which of the three lists it has, and the runs of values in it.
 #![forbid(unsafe_code)]
 
-use super::spec::FeatureType;
+use super::FeatureType;
 use super::wire::{Field, Wire, WireType, bad_varint, varint};
 use crate::error::{Error, Result};
 

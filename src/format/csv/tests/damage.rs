@@ -1,4 +1,5 @@
 //! Files that were cut, changed or made up: an error or values, never a panic.
+#![forbid(unsafe_code)]
 
 use proptest::prelude::*;
 

@@ -1,4 +1,5 @@
 //! What becomes of each kind of cell.
+#![forbid(unsafe_code)]
 
 use super::*;
 use crate::error::ErrorKind;

@@ -1,4 +1,5 @@
 //! Real files, against what a reference reader found in them.
+#![forbid(unsafe_code)]
 
 use std::collections::HashSet;
 use std::io::Read;

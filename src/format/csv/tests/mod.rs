@@ -1,4 +1,5 @@
 //! A reader of whole files in memory, and the tests that use it.
+#![forbid(unsafe_code)]
 
 mod damage;
 mod decode;

@@ -4,6 +4,7 @@
 //! as a byte of it, goes on with a plain field behind a closing quote, and closes a quoted field at the end
 //! of the file. Here these are errors. A comment it ends at LF alone, and one at the end of the file it takes
 //! for a record. On everything else both agree.
+#![forbid(unsafe_code)]
 
 use proptest::prelude::*;
 

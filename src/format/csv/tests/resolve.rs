@@ -1,4 +1,5 @@
 //! What options and the head of a file make of its columns.
+#![forbid(unsafe_code)]
 
 use arrow::datatypes::DataType;
 

@@ -1,4 +1,5 @@
 //! Record starts against a slow scanner, however the file is cut into blocks.
+#![forbid(unsafe_code)]
 
 use proptest::prelude::*;
 

@@ -1,5 +1,6 @@
 //! A slow decoder by the words of the specification, an encoder with every freedom the format gives, and a batch of a
 //! few rows to decode into.
+#![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
 

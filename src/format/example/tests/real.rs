@@ -1,4 +1,5 @@
 //! The files of `FOREBAY_TEST_DATA`, against what the reference reader says of them.
+#![forbid(unsafe_code)]
 
 use std::fs;
 use std::io::Read;
