@@ -4,7 +4,7 @@
 //! A forebay is the pool just above a turbine: water stands there, ready, so the turbine never waits.
 //!
 //! ```text
-//! files            Arrow IPC · idx · npy · fixed-length binary
+//! files            CSV · TFRecord · fixed binary · idx · npy · tar · tokens · Parquet · Arrow IPC
 //!   │ map          one Region per file: read-only mmap, or memory we own              map
 //!   ▼
 //! records          where each record lies in the Region; how it fills its columns     format
@@ -15,7 +15,7 @@
 //!   ▼
 //! tickets          worker threads claim batch numbers from lock-free rings            queue, loader
 //!   ▼
-//! gather           rows copied once into a free slot                                  batch
+//! gather           rows copied once, or decoded, into a free slot                     batch
 //!   ▼
 //! slots            recycled memory: heap or locked                                    staging
 //!   ▼
@@ -52,9 +52,12 @@
 //!
 //! # Glossary
 //!
-//! - *record*: what a file holds one after another; *row*: a record as the dataset counts it; *column*: one value of
+//! - *record*: what a file holds one after another; *index file*: where the records of a file begin, kept beside it;
+//!   *row*: a record as the dataset counts it; *column*: one value of
 //!   each row; *shard*: a file of a dataset; *chunk*: a run of rows of a shard whose columns lie in one piece each, such
 //!   as a record batch; *piece*: one column of one chunk.
+//! - *mapped*: read from where it lies in a file; *parsed*: decoded a record at a time; *chunked*: decoded a whole chunk at
+//!   a time, before a row of it can be read.
 //! - *position*: a place in an epoch's order; *epoch*: one pass over all rows; *step*: the number of a batch in its
 //!   epoch; *batch*: the rows of one step.
 //! - *ticket*: the right and duty to make one batch; *slot*: the memory a batch is made in; *staging*: the kind of that

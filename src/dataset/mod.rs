@@ -8,6 +8,17 @@
 //!                        one for each dataset that was zipped
 //! ```
 //!
+//! A file becomes a shard in these steps:
+//!
+//! ```text
+//! paths ── source ──▶ files ── open ──▶ Region ── formats ──▶ inflated, if it is compressed; its format
+//!            folders: files of a manifest                       │
+//!                                                               ├─▶ arrays       idx, npy, npz, records of one length, tokens
+//!                                                               ├─▶ containers   tar, indexed tokens
+//!                                                               ├─▶ records      CSV, TFRecord, text ◀── sidecar, or scan
+//!                                                               └─▶ Arrow IPC, Parquet
+//! ```
+//!
 //! Deliberately absent: writing (that is `convert/`), reading rows (that is `batch/`), and any notion of an
 //! order but that of the rows as they stand (that is `sampler/`).
 #![forbid(unsafe_code)]
@@ -87,21 +98,43 @@ pub(crate) struct Column {
 }
 
 impl Dataset {
-    /// Opens a dataset: a folder with a `dataset.json`, a file, a glob pattern, or a list of them.
+    /// Opens a dataset: a file, a folder, a glob pattern, or a list of them one after another.
     ///
-    /// The format of a file is recognised by its content: Arrow IPC (file or stream), Parquet, idx (MNIST), npy; idx and npy
-    /// may be wrapped in gzip. Files matched by a pattern come in bytewise order of their paths, those of a list
-    /// in the order of the list. For anything but the defaults see [`Dataset::options`].
+    /// The format of a file is recognised by its content, and where that is silent, by its name:
+    ///
+    /// | format | recognised by |
+    /// |---|---|
+    /// | Arrow IPC, file or stream; Parquet; npy; npz; idx (MNIST) | content |
+    /// | TFRecord (of `tf.train.Example`, or other payloads) | content |
+    /// | tar (WebDataset) | content |
+    /// | Megatron-LM's tokens: the `.idx`, the `.bin`, or the name without either | content of the `.idx` |
+    /// | CSV | `.csv`, `.tsv` |
+    /// | text, a row a line | `.txt`, `.text`, `.jsonl`, `.ndjson` |
+    /// | records of one length | [`OpenOptions::fixed`] |
+    /// | runs of tokens | [`OpenOptions::tokens`] |
+    ///
+    /// Any of them may be compressed whole with gzip or Zstandard (the index of tokens stands beside its `.bin` as it is);
+    /// TFRecord also with zlib, as TensorFlow does. Folders are those that `forebay convert` wrote (`dataset.json`), that
+    /// Hugging Face's `datasets` saved (`state.json`) and that MosaicML Streaming wrote (`index.json`). What is recognised
+    /// by nothing is named by [`OpenOptions::format`].
+    ///
+    /// Files matched by a pattern come in bytewise order of their paths, those of a list in the order of the list. They
+    /// have the same columns, which are matched by name; of CSV and TFRecord files, the first says their types.
+    ///
+    /// A CSV, TFRecord or text file without an index ([`OpenOptions::write_index`]) is scanned once, in parallel; of any
+    /// other uncompressed format no more is read than the metadata. For anything but the defaults see
+    /// [`Dataset::options`].
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if a file cannot be opened; `Malformed` or `Unsupported`, with path and
-    /// byte, if it cannot be read; `Mismatch` if files differ in their columns.
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io) if a file cannot be opened, or nothing matches a pattern; `Malformed` or
+    /// `Unsupported`, with path and byte, if it cannot be read; `Mismatch` if files differ in their columns; `TooLarge`
+    /// for a compressed file that inflates past the budget or beyond what its size justifies.
     pub fn open(source: impl Source) -> Result<Dataset> {
         OpenOptions::default().open(source)
     }
 
-    /// Options to open a dataset with.
+    /// Options to open a dataset with: what files do not say of themselves, and how they are held.
     pub fn options() -> OpenOptions {
         OpenOptions::default()
     }

@@ -12,12 +12,80 @@ use super::{Dataset, Source};
 
 /// Options for opening a dataset; [`Dataset::open`] takes all defaults.
 ///
+/// Each says what a file cannot say of itself, or how it is held in memory. What does not concern a file's format is passed
+/// over by it: options for CSV do nothing to a Parquet file. All are checked when files are opened with them, by
+/// [`open`](Self::open).
+///
+/// Records of one length, which carry no mark by which they could be recognised:
+///
 /// ```no_run
 /// use forebay::{Dataset, format::FixedSpec};
 ///
 /// # fn main() -> forebay::Result<()> {
 /// let spec: FixedSpec = "label:u8,image:u8[3,32,32]".parse()?;
 /// let cifar = Dataset::options().fixed(spec).open("cifar-10/data_batch_*.bin")?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// CSV whose columns are not to be guessed:
+///
+/// ```
+/// use forebay::{Dataset, format::{CsvOptions, CsvType}};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("pets.csv");
+/// std::fs::write(&path, "name;width;height;class\nTom;3.5;4;1\nRex;NA;9;2\n")?;
+/// let csv = CsvOptions::new()
+///     .delimiter(b';')
+///     .na_values(["NA"])
+///     .column("class", CsvType::I32)
+///     .default_value("width", 0.0)
+///     .stack("size", ["width", "height"]);
+/// let pets = Dataset::options().csv(csv).open(&path)?;
+/// assert_eq!(pets.len(), 2);
+/// assert_eq!(pets.column_kind("size")?.to_string(), "f64[2]");
+/// assert_eq!(pets.column_kind("class")?.to_string(), "i32");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// TFRecord files of examples, of which one feature is wanted, and may be missing:
+///
+/// ```
+/// use forebay::{Dataset, format::{ExampleSpec, FeatureType}};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("train.tfrecord");
+/// # std::fs::write(&path, b"%\x00\x00\x00\x00\x00\x00\x00\xea\xbc6\xf3\x0a#\x0a\x11\x0a\x01x\x12\x0c\x12\x0a\
+/// #     \x0a\x08\x00\x00\x80?\x00\x00\x00@\x0a\x0e\x0a\x05label\x12\x05\x1a\x03\x0a\x01\x034\xcdr\xc8%\x00\x00\x00\
+/// #     \x00\x00\x00\x00\xea\xbc6\xf3\x0a#\x0a\x11\x0a\x01x\x12\x0c\x12\x0a\x0a\x08\x00\x00\x00?\x00\x00\x80>\
+/// #     \x0a\x0e\x0a\x05label\x12\x05\x1a\x03\x0a\x01\x07\x1d-\xc6\xc7")?;
+/// let all = Dataset::open(&path)?; // features as the first records have them
+/// assert_eq!(all.column_kind("label")?.to_string(), "i64");
+/// let spec = ExampleSpec::new().fixed_len("x", FeatureType::F32, [2]).fixed_len_or("weight", [], 1.0);
+/// let some = Dataset::options().examples(spec).open(&path)?;
+/// assert_eq!((some.len(), some.schema().fields().len()), (2, 2));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Tokens, cut into windows of 5 that overlap by one:
+///
+/// ```
+/// use forebay::{DType, Dataset, format::TokenSpec};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("train.bin");
+/// let tokens: Vec<u8> = (0..100u16).flat_map(u16::to_le_bytes).collect();
+/// std::fs::write(&path, tokens)?;
+/// let windows = Dataset::options().tokens(TokenSpec::new(DType::U16, 5).stride(4)).open(&path)?;
+/// assert_eq!(windows.len(), 24);
+/// assert_eq!(windows.column_kind("tokens")?.to_string(), "u16[5]");
+/// assert_eq!(windows.shards()?[0].access[0].1, "mapped (3 tokens left over at the end)");
 /// # Ok(())
 /// # }
 /// ```
@@ -62,65 +130,74 @@ impl Default for OpenOptions {
 }
 
 impl OpenOptions {
-    /// The files hold records of one length, laid out as `spec` says. Such files carry no mark by which
-    /// they could be recognised.
-    pub fn fixed(mut self, spec: FixedSpec) -> Self {
-        self.fixed = Some(spec);
-        self
-    }
-
-    /// The files are of this format, whatever they look like; compressed ones once they are inflated.
+    /// The files are of this format, whatever they look like; compressed ones once they are inflated. Default: as their
+    /// content says, else as their names do.
+    ///
+    /// [`FileFormat::Gzip`] and [`FileFormat::Zstd`] say nothing of what is inside, and are refused as `Unsupported`.
     pub fn format(mut self, format: FileFormat) -> Self {
         self.format = Some(format);
         self
     }
 
-    /// The files are runs of tokens, cut into windows as `spec` says. Such files carry no mark either.
+    /// The files hold records of one length, laid out as `spec` says; this goes before all else that is said of them. Such
+    /// files carry no mark by which they could be recognised, and are compressed only if their names say so (`.gz`,
+    /// `.zst`).
+    ///
+    /// Opening errs with `Malformed` for a file that is not a whole number of records.
+    pub fn fixed(mut self, spec: FixedSpec) -> Self {
+        self.fixed = Some(spec);
+        self
+    }
+
+    /// The files are runs of tokens, cut into windows as `spec` says: one column `tokens`, unless
+    /// [`column_name`](Self::column_name) says otherwise. Such files carry no mark either.
+    ///
+    /// How many tokens the last window leaves over is in [`ShardInfo::access`](super::ShardInfo::access). Opening errs
+    /// with `InvalidArgument` for windows of no tokens, with `Malformed` for a part of a token at the end.
     pub fn tokens(mut self, spec: TokenSpec) -> Self {
         self.tokens = Some(spec);
         self
     }
 
-    /// Indexed token files (Megatron-LM) are cut into windows of `seq_len` tokens, one every `stride` tokens, without regard
-    /// to where a document ends. Default: a row is a document.
+    /// Indexed token files (Megatron-LM) are cut into windows of `seq_len` tokens, at least one, the first of each
+    /// `stride` tokens behind that of the one before (0 means `seq_len`), without regard to where a document ends. Default:
+    /// a row is a document.
+    ///
+    /// Opening errs with `InvalidArgument` for windows of no tokens, and for files that are no index of tokens; with
+    /// `Unsupported` where the tokens of an index do not lie one after another.
     pub fn windows(mut self, seq_len: u64, stride: u64) -> Self {
         self.windows = Some((seq_len, stride));
         self
     }
 
-    /// How CSV files are read. Files that no content or name says to be of another format are CSV then.
+    /// How CSV files are read. Default: [`CsvOptions::new`], with tabs between the fields of a `.tsv`. Files that no
+    /// content says to be of another format are CSV then, if their names say nothing, or text.
     pub fn csv(mut self, options: CsvOptions) -> Self {
         self.csv = Some(options);
         self
     }
 
-    /// The features of the examples in TFRecord files. Default: those of the first records.
+    /// The features of the examples in TFRecord files. Default: all that the first records have (1,000 of them, or those
+    /// of 8 MiB), of the first file of a list.
+    ///
+    /// Opening errs with what [`ExampleSpec::check`] says; a record that the features do not fit is `Malformed` when it is
+    /// read.
     pub fn examples(mut self, spec: ExampleSpec) -> Self {
         self.examples = Some(spec);
         self
     }
 
-    /// The payloads of TFRecord files as they are: one column of bytes, `record`.
+    /// The payloads of TFRecord files as they are, whatever [`examples`](Self::examples) says: one column of bytes,
+    /// `record`. Default: so only where the first payload is no example.
     pub fn raw_records(mut self) -> Self {
         self.raw_records = true;
         self
     }
 
-    /// When the checksums of TFRecord files are looked at. Default: the first time a record is read.
+    /// When the checksums of TFRecord payloads are looked at. Default: [`Checksums::FirstTouch`], the first time a record
+    /// is read. Those of the lengths are looked at whenever a file is scanned.
     pub fn checksums(mut self, when: Checksums) -> Self {
         self.checksums = when;
-        self
-    }
-
-    /// Whether an index file beside a CSV, TFRecord or text file is used. Default: yes, if it belongs to the file as it is.
-    pub fn use_index(mut self, used: bool) -> Self {
-        self.use_index = used;
-        self
-    }
-
-    /// Tells `listen` how far it is when a file without an index has to be scanned; from whichever thread.
-    pub fn on_scan(mut self, listen: impl Fn(ScanProgress<'_>) + Send + Sync + 'static) -> Self {
-        self.listener = Listener::new(listen);
         self
     }
 
@@ -131,7 +208,22 @@ impl OpenOptions {
         self
     }
 
-    /// Opens the zero-copy door: batches of contiguous rows are lent from the map instead of copied.
+    /// Whether an index file beside a CSV, TFRecord or text file is used. Default: yes, if it belongs to the file as it is
+    /// (its length and time) and to the options that say where records begin. See [`write_index`](Self::write_index).
+    pub fn use_index(mut self, used: bool) -> Self {
+        self.use_index = used;
+        self
+    }
+
+    /// Tells `listen` how far it is when a file without an index has to be scanned; from whichever thread, several at
+    /// once. Default: nobody is told.
+    pub fn on_scan(mut self, listen: impl Fn(ScanProgress<'_>) + Send + Sync + 'static) -> Self {
+        self.listener = Listener::new(listen);
+        self
+    }
+
+    /// Opens the zero-copy door: batches of contiguous rows are lent from the map instead of copied, and records are
+    /// decoded where they lie. Default: closed.
     ///
     /// The promise is made where the token is: [`Immutable::promise`].
     pub fn immutable(mut self, promise: Immutable) -> Self {
@@ -146,30 +238,41 @@ impl OpenOptions {
         self
     }
 
-    /// What is brought into memory before the first batch. Default: nothing.
+    /// What is brought into memory before the first batch. Default: [`Preload::No`], nothing. Compressed files are in
+    /// memory in any case.
     pub fn preload(mut self, preload: Preload) -> Self {
         self.preload = preload;
         self
     }
 
-    /// Bytes that chunks which must be decoded (compressed Arrow, types without a kernel) may take once
-    /// decoded. Default: 1 GiB.
+    /// Bytes that may be held of what must be decoded or inflated: chunks of Parquet and compressed Arrow, compressed
+    /// files. Default: 1 GiB, for all files of a list together.
+    ///
+    /// Past it, chunks and files of records are decoded again when they are needed again; two are kept whatever the budget
+    /// is. An exact shuffle is refused then, and so is, when it is opened, a compressed file of a format that is read where
+    /// it lies: both with [`TooLarge`](crate::ErrorKind::TooLarge).
     pub fn decode_budget_bytes(mut self, bytes: u64) -> Self {
         self.decode_budget_bytes = bytes;
         self
     }
 
     /// Writes an index file beside each CSV, TFRecord and text file of `source`, so that opening it again needs no scan;
-    /// files of other formats need none. Returns the index files.
+    /// files of other formats need none. Returns the index files: `train.csv` has `train.csv.forebay-index`.
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open); [`ErrorKind::Io`](crate::ErrorKind::Io) if a file cannot be written.
+    /// As [`open`](Self::open); [`ErrorKind::Io`](crate::ErrorKind::Io) if an index cannot be written; `Mismatch` if a file
+    /// was written to while it was indexed.
     pub fn write_index(&self, source: impl Source) -> Result<Vec<PathBuf>> {
         super::open::write_index(&source.into_paths(), &self.clone().use_index(false))
     }
 
     /// Opens `source`: see [`Dataset::open`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Dataset::open`]; [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for options that
+    /// cannot be honoured.
     pub fn open(&self, source: impl Source) -> Result<Dataset> {
         super::open::open(&source.into_paths(), self)
     }

@@ -10,10 +10,20 @@
 //! | Parquet | row groups, columns side by side | decoded a column of a row group at a time |
 //! | [`idx`] (MNIST) | one dense array, big-endian | where they lie |
 //! | [`npy`] (NumPy) | one dense array, either byte order, C or Fortran order | where they lie |
+//! | npz (NumPy) | dense arrays, one a column | where they lie; deflated ones inflated when the archive is opened |
 //! | [`fixed`] | records of one length, fields within | where they lie |
+//! | [`tokens`] | windows of a run of tokens | where they lie |
+//! | Megatron-LM's indexed tokens | documents, or windows | where they lie |
+//! | tar (WebDataset) | samples of the members of one key | where they lie |
 //! | [`csv`] | records of fields, as text | parsed, a record at a time |
+//! | TFRecord of [`example`]s, or of anything | frames of a payload | parsed, a record at a time |
+//! | text | lines | parsed, a record at a time |
+//! | MDS (MosaicML Streaming) | samples, addressed by offsets | parsed, a record at a time |
+//! | folders of Hugging Face's `datasets` | Arrow IPC streams that `state.json` lists | where they lie |
 //!
-//! idx and npy may be wrapped in gzip; they are inflated into memory of our own when they are opened.
+//! A parsed record is turned into a row by a decoder, which writes each value where the batch has it; where each record
+//! lies is said by an index, from a scan or from a file kept beside the records. Any file may be compressed with gzip, zlib or Zstandard; it is
+//! inflated into memory of our own before a parser sees it.
 #![forbid(unsafe_code)]
 
 mod access;

@@ -81,7 +81,18 @@ impl fmt::Display for CsvType {
 ///     .column("size", CsvType::F32);
 /// ```
 ///
-/// Options are checked when a file is opened with them.
+/// Options are checked when a file is opened with them, which errs
+///
+/// - with `InvalidArgument`, the bad value in the message, for a delimiter or comment byte that cannot be one, a column the
+///   file does not have, a column selected or stacked twice or both required and with a default, a default that is no
+///   value of its column's type, a stack of no columns, of text, or of another column's name, a selection of nothing, and
+///   [`names`](Self::names) that are not as many as there are fields;
+/// - with `Malformed` for a file that has no record to say how many fields there are, two fields of one name, or text that
+///   is no UTF-8 in its header;
+/// - with `Unsupported` for records of more than 131,072 fields.
+///
+/// A record that does not follow the grammar, or a cell that is no value of its column's type, is `Malformed` when it is
+/// read, at its record and byte.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct CsvOptions {
@@ -130,14 +141,14 @@ impl CsvOptions {
 
     /// The byte between two fields. Default: a comma.
     ///
-    /// An ASCII byte that is no letter, digit, quote, line end or NUL, and none of `.`, `+`, `-`.
+    /// It must be an ASCII byte that is no letter, digit, quote, line end or NUL, and none of `.`, `+`, `-`.
     pub fn delimiter(mut self, delimiter: u8) -> Self {
         self.delimiter = Some(delimiter);
         self
     }
 
     /// Takes as delimiter whichever of comma, semicolon, tab and `|` cuts the first records of the file into
-    /// the same number of fields, two or more.
+    /// the same number of fields, two or more; a comma if none does. The first file of a list decides for all.
     pub fn detect_delimiter(mut self) -> Self {
         self.delimiter = None;
         self
@@ -151,7 +162,7 @@ impl CsvOptions {
     }
 
     /// The names of all fields of the file, in its order, instead of those in its header, which may then say
-    /// anything.
+    /// anything. Default: those in the header.
     pub fn names(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.names = Some(names.into_iter().map(Into::into).collect());
         self
@@ -164,13 +175,14 @@ impl CsvOptions {
         self
     }
 
-    /// The byte at the beginning of lines that are comments. Default: none; no line is one.
+    /// The byte at the beginning of lines that are comments; neither the delimiter nor a quote or line end. Default:
+    /// none; no line is one.
     pub fn comment(mut self, comment: Option<u8>) -> Self {
         self.comment = comment;
         self
     }
 
-    /// Lines at the beginning of the file, before the header, that are not looked at. Default: 0.
+    /// How many lines at the beginning of the file, before the header, are not looked at. Default: 0.
     pub fn skip_lines(mut self, lines: u64) -> Self {
         self.skip_lines = lines;
         self
@@ -182,20 +194,22 @@ impl CsvOptions {
         self
     }
 
-    /// The type of column `name`, whatever its cells look like; or the element type of the stack of that name.
+    /// The type of column `name`, whatever its cells look like; or the element type of the stack of that name. Default:
+    /// as its cells look.
     pub fn column(mut self, name: impl Into<String>, csv_type: CsvType) -> Self {
         self.types.push((name.into(), csv_type));
         self
     }
 
     /// The value of missing cells of column `name`, as it would be written in the file; or of all columns of
-    /// the stack of that name that have none of their own.
+    /// the stack of that name that have none of their own. Default: a missing cell is a null.
     pub fn default_value(mut self, name: impl Into<String>, value: impl ToString) -> Self {
         self.defaults.push((name.into(), value.to_string()));
         self
     }
 
-    /// A missing cell of column `name` (or of the stack of that name) is an error.
+    /// A missing cell of column `name` (or of the stack of that name) is an error when it is read, and the column holds no
+    /// nulls. Default: a missing cell is a null.
     pub fn required(mut self, name: impl Into<String>) -> Self {
         self.required.push(name.into());
         self
@@ -213,7 +227,7 @@ impl CsvOptions {
     ///
     /// All are of one type: that of [`column`](Self::column)`(name, …)`, else that of the columns; of
     /// integers and floats together, the wider float among them. A row that lacks one of its cells is a null
-    /// as a whole, unless the column of that cell has a default.
+    /// as a whole, unless the column of that cell has a default. Default: no stacks; a field is a column of its own.
     pub fn stack(
         mut self,
         name: impl Into<String>,

@@ -14,9 +14,23 @@ use crate::layout::{DType, tensor_field};
 ///
 /// Plain data, in the order of the columns: what cannot be honoured is refused by [`check`](Self::check). What each
 /// kind of feature becomes is said in [the module](crate::format::example).
+///
+/// ```
+/// use forebay::format::{ExampleSpec, FeatureType};
+///
+/// let spec = ExampleSpec::new()
+///     .fixed_len("label", FeatureType::I64, []) // a record without it is an error
+///     .fixed_len_or("weight", [], 1.0) // or is 1
+///     .nullable("embedding", FeatureType::F32, [128]) // or is null
+///     .var_len("words", FeatureType::Bytes) // or is an empty list
+///     .sequence("frames", FeatureType::F32, [40]);
+/// let names: Vec<_> = spec.schema()?.fields().iter().map(|field| field.name().clone()).collect();
+/// assert_eq!(names, ["label", "weight", "embedding", "words", "words/lengths", "frames"]);
+/// # Ok::<(), forebay::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ExampleSpec {
-    /// The features, in the order of their columns.
+    /// The features, in the order of their columns; at least one. Default: none yet.
     pub features: Vec<Feature>,
 }
 
