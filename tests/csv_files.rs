@@ -180,24 +180,38 @@ fn what_has_no_single_reading_is_refused_by_record_and_byte() {
         told.pass_over(&["encoding"]);
         let csv = options(&told).comment(Some(told.text("comment").as_bytes()[0]));
         let opened = open(&folder.join(path), csv);
-        says_where(opened.and_then(|dataset| dataset.gather(&[0]).map(drop)).unwrap_err(), path, "quote");
+        let error = opened.and_then(|dataset| dataset.gather(&[0]).map(drop)).unwrap_err();
+        // Behind the quote that a reader with escapes takes for an escaped one.
+        says_where(error, (&folder, path), "quote", |byte| byte == b'H');
         refused += 1;
     }
     assert_eq!(refused, 1);
     let stray = open(&folder.join(STRAY_QUOTES), CsvOptions::new());
-    says_where(stray.and_then(|dataset| dataset.gather(&[0]).map(drop)).unwrap_err(), STRAY_QUOTES, "quote");
-    let latin_1 = open(&folder.join("csv/uspop-latin1.csv"), CsvOptions::new()).unwrap();
-    let rows: Vec<_> = (0..latin_1.len()).collect();
-    says_where(latin_1.gather(&rows).unwrap_err(), "csv/uspop-latin1.csv", "expected UTF-8");
+    let error = stray.and_then(|dataset| dataset.gather(&[0]).map(drop)).unwrap_err();
+    says_where(error, (&folder, STRAY_QUOTES), "quote", |byte| byte == b'"');
+    let latin_1 = "csv/uspop-latin1.csv";
+    let dataset = open(&folder.join(latin_1), CsvOptions::new()).unwrap();
+    let rows: Vec<_> = (0..dataset.len()).collect();
+    let error = dataset.gather(&rows).unwrap_err();
+    says_where(error, (&folder, latin_1), "expected UTF-8", |byte| byte >= 0x80);
 }
 
-/// The error is one of the bytes of `path`, says where in it, and holds `words`.
-fn says_where(error: Error, path: &str, words: &str) {
+/// The error is one of the bytes of the file `path`, holds `words`, and names the byte and the record it lies in, of a file
+/// whose records are lines.
+fn says_where(error: Error, (folder, path): (&Path, &str), words: &str, is_bad: impl Fn(u8) -> bool) {
     assert_eq!(error.kind(), ErrorKind::Malformed, "{error}");
     assert!(error.message().contains(words), "{error}");
     let place = error.location();
     assert!(place.path.as_ref().is_some_and(|at| at.ends_with(path)), "{error}");
-    assert!(place.record.is_some() && place.byte.is_some(), "{error}");
+    let (record, byte) = (place.record.unwrap(), place.byte.unwrap() as usize);
+    let file = fs::read(folder.join(path)).unwrap();
+    assert!(is_bad(file[byte]), "{error}: the byte is {}", file[byte]);
+    let lines = file[..byte].split_inclusive(|&byte| byte == b'\n');
+    let records =
+        lines.filter(|line| line.len() > 1 && !line.starts_with(b"#") && line.ends_with(b"\n")).count();
+    // Headers are no records.
+    let headers = usize::from(path != "csv/strange.csv");
+    assert_eq!(record as usize, records - headers, "{error}");
 }
 
 #[test]
