@@ -1,5 +1,6 @@
 //! The helper binary does what its help says, and its exit codes tell how it went.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -282,4 +283,25 @@ fn the_binary_converts_inspects_and_measures() {
     };
     assert_eq!(digest("0", "exact"), digest("3", "exact"));
     assert_ne!(digest("1", "none"), digest("1", "exact"));
+}
+
+#[test]
+fn inspect_names_the_classes_of_a_column() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("labelled.arrow");
+    let info =
+        json!({ "info": { "features": { "label": { "names": ["no", "yes"], "_type": "ClassLabel" } } } });
+    let fields = vec![Field::new("label", DataType::Int64, false), Field::new("n", DataType::Int64, false)];
+    let metadata = HashMap::from([("huggingface".to_owned(), info.to_string())]);
+    let schema = Schema::new(fields).with_metadata(metadata);
+    let labels: ArrayRef = Arc::new(Int64Array::from(vec![1, 0]));
+    let table = RecordBatch::try_new(Arc::new(schema), vec![labels.clone(), labels]).unwrap();
+    let mut writer = FileWriter::try_new(fs::File::create(&path).unwrap(), &table.schema()).unwrap();
+    writer.write(&table).unwrap();
+    writer.finish().unwrap();
+    let path = path.to_str().unwrap();
+    let said = run(&["inspect", path]);
+    assert_eq!(said.matches("classes: no, yes").count(), 1, "{said}");
+    let described = &lines(&run(&["inspect", path, "--json"]))[0]["columns"];
+    assert_eq!((&described[0]["classes"], &described[1]["classes"]), (&json!(["no", "yes"]), &Value::Null));
 }

@@ -62,6 +62,9 @@ impl Inspect {
             let kind = dataset.column_kind(field.name())?;
             let nullable = if field.is_nullable() { ", may be null" } else { "" };
             println!("  {}: {kind} ({}{nullable})", field.name(), field.data_type());
+            if let Some(names) = dataset.class_names(field.name())? {
+                println!("    classes: {}", names.join(", "));
+            }
         }
         println!("\nfiles");
         let mut ways = Vec::new();
@@ -100,12 +103,16 @@ fn file_bytes(shard: &ShardInfo) -> u64 {
 
 fn describe(dataset: &Dataset, shards: &[ShardInfo]) -> Result<Value> {
     let fields = dataset.schema().fields().iter().map(|field| {
-        Ok(json!({
+        let mut described = json!({
             "name": field.name(),
             "kind": dataset.column_kind(field.name())?.to_string(),
             "type": field.data_type().to_string(),
             "nullable": field.is_nullable(),
-        }))
+        });
+        if let Some(names) = dataset.class_names(field.name())? {
+            described["classes"] = json!(names);
+        }
+        Ok(described)
     });
     let files = shards.iter().map(|shard| {
         let access = by_access(shard).into_iter();
