@@ -149,7 +149,10 @@ impl Cases {
         self.slowest = self.slowest.max(took);
         let caught = errors.iter().filter(|error| was_a_panic(error)).count();
         self.caught += caught;
-        assert_eq!(in_decoders.len(), caught, "{}: {in_decoders:?} became {errors:?}", what());
+        // A loader makes batches ahead of the one whose error ends it: their panics became errors nobody asked for.
+        let told =
+            if in_decoders.is_empty() { caught == 0 } else { (1..=in_decoders.len()).contains(&caught) };
+        assert!(told, "{}: {in_decoders:?} became {errors:?}", what());
         for error in &errors {
             let bug = matches!(error.kind(), ErrorKind::Panic | ErrorKind::Internal);
             // A budget is one of all files.
