@@ -127,10 +127,10 @@ struct Scratch {
 const BLOCK_BYTES: usize = 32 << 10;
 
 /// Rows in a block, at the least and at the most.
-const BLOCK_ROWS: Range<usize> = 4..64;
+const BLOCK_ROWS: Range<usize> = 4..32;
 
 /// Rows permuted at a time, however few of them make a block.
-const FILL_ROWS: usize = 64;
+const FILL_ROWS: usize = 32;
 
 impl Gatherer {
     pub(crate) fn new(plan: Arc<BatchPlan>) -> Self {
@@ -237,8 +237,14 @@ impl Scratch {
             slot.bytes()[mask..mask + num_rows].fill(1);
             slot.bytes()[mask + num_rows..mask + laid_out].fill(0);
         }
-        for (parsed, located) in self.parsed.iter_mut().zip(&self.located) {
-            parsed.decode(located, plan, slot)?;
+        for (number, (parsed, located)) in self.parsed.iter_mut().zip(&self.located).enumerate() {
+            // A record holds a value of every column: where one of them is plain, no row is a record.
+            let mut lanes = self.columns.iter().zip(&plan.columns);
+            if lanes.any(|(lanes, column)| lanes.plain && column.table == number) {
+                parsed.skip();
+            } else {
+                parsed.decode(located, plan, slot)?;
+            }
         }
         let mut items_end = layout.fixed_bytes;
         for (number, (column, place)) in plan.columns.iter().zip(&layout.places).enumerate() {

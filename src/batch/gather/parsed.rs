@@ -109,6 +109,11 @@ impl Parsed {
         }
     }
 
+    /// Says that no row of the batch is a record.
+    pub(super) fn skip(&mut self) {
+        self.num_rows = 0;
+    }
+
     /// Whether row `row` of the batch was decoded.
     pub(super) fn is_decoded(&self, row: usize) -> bool {
         self.num_rows > 0 && self.extents[row] != NO_RECORD
