@@ -15,6 +15,12 @@ use super::files::{publish, remove, temporary};
 use crate::dataset::{BatchEntry, ShardEntry};
 use crate::error::{Error, ErrorKind, Result};
 
+/// Bytes that reach the file at a time, at a multiple of as many: a file system that keeps large folios holds such a
+/// write in one, and a map of it takes one entry of the page table where 512 would be: no fault, and no miss of the TLB,
+/// for every 4 KiB. (On Linux 6.18 and ext4, a shard gathered from right after it was written is then as fast as
+/// anonymous huge pages.)
+const WRITE_BYTES: usize = 2 << 20;
+
 /// A shard that is being written, under its temporary name.
 pub(super) struct ShardWriter {
     name: String,
@@ -33,7 +39,7 @@ impl ShardWriter {
         remove(&temporary)?;
         let file = File::create(&temporary).map_err(|e| Error::io(&temporary, "make the file", e))?;
         let sink = HashingWriter {
-            inner: BufWriter::with_capacity(1 << 20, file),
+            inner: BufWriter::with_capacity(WRITE_BYTES, file),
             position: 0,
             hasher: Xxh3::new(),
         };
@@ -73,7 +79,8 @@ fn failed(path: &Path, error: ArrowError) -> Error {
     Error::new(ErrorKind::Io, format!("cannot write the shard: {error}")).with_source(error).at_path(path)
 }
 
-/// Counts and hashes what passes through.
+/// Counts and hashes what passes through, and cuts it at every multiple of [`WRITE_BYTES`], where the buffer beneath is
+/// full or empty.
 struct HashingWriter<W> {
     inner: W,
     position: u64,
@@ -82,7 +89,8 @@ struct HashingWriter<W> {
 
 impl<W: Write> Write for HashingWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes)?;
+        let room = WRITE_BYTES - self.position as usize % WRITE_BYTES;
+        let written = self.inner.write(&bytes[..bytes.len().min(room)])?;
         self.hasher.update(&bytes[..written]);
         self.position += written as u64;
         Ok(written)
@@ -90,5 +98,34 @@ impl<W: Write> Write for HashingWriter<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_written_in_whole_large_pages() {
+        struct Sizes(Vec<usize>);
+        impl Write for Sizes {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.push(bytes.len());
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let inner = BufWriter::with_capacity(WRITE_BYTES, Sizes(Vec::new()));
+        let mut sink = HashingWriter { inner, position: 0, hasher: Xxh3::new() };
+        let piece = vec![7; 3 * WRITE_BYTES + 5];
+        for len in [10, WRITE_BYTES, 64, piece.len(), WRITE_BYTES - 79, 3] {
+            sink.write_all(&piece[..len]).unwrap();
+        }
+        let Sizes(mut sizes) = sink.inner.into_inner().map_err(|e| e.into_error()).unwrap();
+        assert_eq!(sizes.pop(), Some(3));
+        assert_eq!(sizes, [WRITE_BYTES; 5]);
+        assert_eq!(sink.position, 5 * WRITE_BYTES as u64 + 3);
     }
 }

@@ -46,9 +46,10 @@ impl Region {
     /// `MADV_POPULATE_READ` reports a page that cannot be read as an error, where touching it would raise
     /// SIGBUS. Kernels before 5.14 do not know it and say `EINVAL`: there, one byte of each page is touched.
     fn populate(&self) -> Result<()> {
+        self.read_ahead();
         #[cfg(target_os = "linux")]
         match self.madvise(0..self.len(), libc::MADV_POPULATE_READ) {
-            Ok(()) => {}
+            Ok(()) => self.read_as_asked(),
             Err(source) if source.raw_os_error() == Some(libc::EINVAL) => self.touch_pages(),
             Err(source) => {
                 // A file cut short is told apart from a failing disk by its length.
@@ -60,6 +61,23 @@ impl Region {
         #[cfg(not(target_os = "linux"))]
         self.touch_pages();
         self.check()
+    }
+
+    /// Has whatever reads the whole file next read it in long stretches, into large pages where the file system keeps
+    /// them. A map advised to be read here and there would be read page by page, thirty times slower from a disk.
+    fn read_ahead(&self) {
+        // Advice, here and below: a system that does not take it is slower.
+        #[cfg(unix)]
+        let _ = self.madvise(0..self.len(), libc::MADV_SEQUENTIAL);
+        #[cfg(target_os = "linux")]
+        let _ = self.madvise(0..self.len(), libc::MADV_HUGEPAGE);
+    }
+
+    /// A page that memory was too short to keep is read again alone. What is mapped as a large page stays so.
+    #[cfg(target_os = "linux")]
+    fn read_as_asked(&self) {
+        let _ = self.madvise(0..self.len(), libc::MADV_NOHUGEPAGE);
+        let _ = self.madvise(0..self.len(), libc::MADV_RANDOM);
     }
 
     /// Reads a byte of each page.
@@ -84,6 +102,7 @@ impl Region {
         // A kernel built without huge pages refuses, and gives small ones.
         #[cfg(target_os = "linux")]
         let _ = pages.advise(memmap2::Advice::HugePage);
+        self.read_ahead();
         self.copy_out(0, &mut pages)?;
         self.check()?;
         Ok(Region::from_pages(pages.make_read_only().map_err(no_memory)?, path.clone()))
@@ -104,5 +123,35 @@ mod tests {
         region.check().unwrap();
         #[cfg(target_os = "linux")]
         assert_eq!(region.resident_bytes(0..40_000).unwrap(), 40_000);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_file_on_disk_is_populated_in_long_stretches() {
+        use crate::map::Advice;
+        use std::os::fd::AsRawFd;
+
+        const PAGES: u64 = 4096;
+        let major_faults = || {
+            // SAFETY: `getrusage` fills the plain numbers it is given.
+            unsafe {
+                let mut usage = std::mem::zeroed::<libc::rusage>();
+                assert_eq!(libc::getrusage(libc::RUSAGE_THREAD, &mut usage), 0);
+                usage.ru_majflt as u64
+            }
+        };
+        for how in [Preload::Populate, Preload::Copy] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), vec![1; 4096 * PAGES as usize]).unwrap();
+            file.as_file().sync_all().unwrap();
+            // SAFETY: advice about a file that is open.
+            unsafe { libc::posix_fadvise(file.as_file().as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+            let region = Region::map(file.path(), &MapOptions::new()).unwrap();
+            region.advise(0..region.len_bytes(), Advice::Random).unwrap();
+            let before = major_faults();
+            region.preload(how).unwrap();
+            let faults = major_faults() - before;
+            assert!(faults < PAGES / 8, "{how:?}: {faults} reads of a disk for {PAGES} pages");
+        }
     }
 }
