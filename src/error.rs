@@ -31,6 +31,14 @@ pub enum ErrorKind {
     Mismatch,
     /// A memory budget that the work asked for does not fit into.
     TooLarge,
+    /// There is no more: a queue that is closed and holds too little, a producer after its last epoch.
+    OutOfRange,
+    /// Closed or cancelled by another thread, before the call or while it waited.
+    Cancelled,
+    /// What was waited for did not come in the time given.
+    Timeout,
+    /// Used after its own end: a writer that was closed, a pipeline that was joined.
+    Closed,
     /// User code or a worker panicked; the message holds the panic's own.
     Panic,
     /// The loader was built in another process: threads do not survive a `fork`.
@@ -50,6 +58,10 @@ impl ErrorKind {
             ErrorKind::Truncated => "file changed while in use",
             ErrorKind::Mismatch => "mismatch",
             ErrorKind::TooLarge => "too large",
+            ErrorKind::OutOfRange => "out of range",
+            ErrorKind::Cancelled => "cancelled",
+            ErrorKind::Timeout => "timed out",
+            ErrorKind::Closed => "used after close",
             ErrorKind::Panic => "panic",
             ErrorKind::Forked => "used after fork",
             ErrorKind::Internal => "internal error",

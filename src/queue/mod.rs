@@ -25,9 +25,11 @@
 
 mod fifo;
 mod ordered;
+mod queue;
 mod sync;
 mod wait;
 
 pub use fifo::{Fifo, PopError, PushError};
 pub use ordered::{Abandoned, Claim, Consumer, Pop, Producer, Ticket, ordered_ring};
+pub use queue::Queue;
 pub use wait::Waiters;

@@ -1,0 +1,6 @@
+//! What the classic input pipeline was tested for, case by case.
+//!
+//! Each case is a test whose comment begins with the name it has in the test suites of TensorFlow 1, and whose own name is
+//! that of the case; those that mean nothing here stand in `absent.md` with the reason.
+
+mod coverage;
