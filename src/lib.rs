@@ -89,11 +89,13 @@ pub mod dataset;
 
 mod batch;
 
+pub mod coordinator;
+
 mod loader;
 
 pub mod convert;
 
-pub use batch::{Batch, BatchMut, Col, Ragged, RaggedText, Tensor, TensorMut, col};
+pub use batch::{Batch, BatchMut, Col, Ragged, RaggedText, Tensor, TensorColumns, TensorMut, col};
 pub use dataset::{Dataset, OpenOptions, Source};
 pub use error::{Error, ErrorKind, Location, Result};
 pub use layout::{ColumnKind, DType, Element, tensor_field};

@@ -11,6 +11,7 @@ mod col;
 mod gather;
 mod plan;
 mod rows;
+mod table;
 mod tensor;
 
 use std::fmt;
@@ -28,6 +29,7 @@ pub use col::{Col, col};
 pub(crate) use gather::{Gatherer, RowSource};
 pub(crate) use plan::{BatchPlan, check_decode_budget};
 pub(crate) use rows::RowReader;
+pub use table::TensorColumns;
 pub use tensor::{Ragged, RaggedText, Tensor, TensorMut};
 
 /// Some rows of a dataset, ready for the trainer.

@@ -65,6 +65,7 @@ pub use options::OpenOptions;
 use rows::Rows;
 pub use scan::ScanProgress;
 pub use source::Source;
+pub(crate) use source::matching;
 pub(crate) use table::{Readable, Table};
 
 /// Rows to train on.

@@ -54,6 +54,11 @@ pub(super) fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
     if let Some(index) = containers::index_of(path) {
         return Ok(vec![index]);
     }
+    matching(path)
+}
+
+/// What a path matches as a glob pattern, in bytewise order; itself, where it is none or a file of that name is there.
+pub(crate) fn matching(path: &Path) -> Result<Vec<PathBuf>> {
     let pattern = path.to_string_lossy();
     if path.exists() || !pattern.contains(['*', '?', '[']) {
         return Ok(vec![path.to_owned()]);
