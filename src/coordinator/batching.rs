@@ -8,7 +8,7 @@ use arrow::datatypes::SchemaRef;
 
 use super::coordinator::Coordinator;
 use super::row_queue::{RowQueue, RowQueueKind};
-use super::runner::EnqueueOp;
+use super::runner::{EnqueueOp, MAX_THREADS};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What gives rows: a table of one row each time it is called, or of several with
@@ -241,7 +241,7 @@ impl Batcher {
     ///
     /// # Errors
     ///
-    /// `InvalidArgument` for no rows in a batch, no threads, no source, a minimum that is not below the capacity, padding of
+    /// `InvalidArgument` for no rows in a batch, no threads or more than 4,096, no source, a minimum that is not below the capacity, padding of
     /// rows drawn at random, or a shared name under which another queue is known; `Io` if the system gives no thread.
     pub fn start(self, coordinator: &Coordinator) -> Result<Batches> {
         let invalid = |message: String| Err(Error::invalid(message));
@@ -252,6 +252,11 @@ impl Batcher {
         match (sources.len(), self.num_threads) {
             (0, _) => return invalid("expected at least one source of rows, found none".to_owned()),
             (_, Some(0)) => return invalid("expected at least one thread, found num_threads 0".to_owned()),
+            (_, Some(threads)) if threads > MAX_THREADS => {
+                return invalid(format!(
+                    "expected at most {MAX_THREADS} threads, found num_threads {threads}"
+                ));
+            }
             (1, threads) => sources = vec![sources.remove(0); threads.unwrap_or(1)],
             (sources, Some(threads)) if threads != sources => {
                 return invalid(format!(

@@ -26,6 +26,7 @@
 mod batching;
 #[allow(clippy::module_inception)] // The classic's own name for it.
 mod coordinator;
+mod crew;
 mod pad;
 mod producer;
 mod row;
@@ -44,5 +45,5 @@ pub use producer::{
 };
 pub use row::Row;
 pub use row_queue::{RowQueue, RowQueueKind, RowQueueOptions};
-pub use runner::{EnqueueOp, QueueRunner};
+pub use runner::{EnqueueOp, QueueRunner, start_queue_runners};
 pub use staging_area::{MapStagingArea, StagingArea};

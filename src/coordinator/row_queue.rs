@@ -85,6 +85,15 @@ enum Store {
     ByPriority(PriorityQueue<Row>),
 }
 
+impl Shared {
+    fn cancel(&self) {
+        match &self.store {
+            Store::Rows(queue) => queue.cancel(),
+            Store::ByPriority(queue) => queue.cancel(),
+        }
+    }
+}
+
 /// What a [`RowQueue`] is to be.
 #[derive(Clone, Debug)]
 pub struct RowQueueOptions {
@@ -287,10 +296,13 @@ impl RowQueue {
 
     /// Ends every call that waits, and every later one. See [`Queue::cancel`].
     pub fn cancel(&self) {
-        match &self.shared.store {
-            Store::Rows(queue) => queue.cancel(),
-            Store::ByPriority(queue) => queue.cancel(),
-        }
+        self.shared.cancel();
+    }
+
+    /// Cancels the queue when `coordinator` is stopped, so that no thread waits on it any longer. It is not kept alive for
+    /// that.
+    pub fn cancel_on_stop(&self, coordinator: &Coordinator) {
+        coordinator.crew().on_stop_of(&self.shared, Shared::cancel);
     }
 
     /// Whether the queue was closed or cancelled. It may still hold rows.

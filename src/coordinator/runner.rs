@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use super::coordinator::{Coordinator, WeakCoordinator};
 use crate::error::{Error, ErrorKind, Result};
@@ -47,6 +48,22 @@ pub struct QueueRunner {
     own: Coordinator,
 }
 
+/// More threads than any machine has use for.
+pub(super) const MAX_THREADS: usize = 4096;
+
+/// Starts all the runners of a pipeline, as [`QueueRunner::start`] does each, and returns how many threads that makes.
+///
+/// # Errors
+///
+/// That of the first runner that cannot be started. Those before it run on, until `coordinator` is stopped or they are
+/// dropped.
+pub fn start_queue_runners<'a>(
+    runners: impl IntoIterator<Item = &'a QueueRunner>,
+    coordinator: Option<&Coordinator>,
+) -> Result<usize> {
+    runners.into_iter().map(|runner| runner.start(coordinator)).sum()
+}
+
 struct Shared {
     name: String,
     ops: Vec<EnqueueOp>,
@@ -59,8 +76,20 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    running: usize,
+    /// The last start, as long as a thread of it runs.
+    run: Weak<Run>,
     errors: Vec<Error>,
+}
+
+/// One start, held by its threads: the last to let go closes the queue.
+struct Run {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        (self.shared.close)(false);
+    }
 }
 
 impl QueueRunner {
@@ -77,7 +106,8 @@ impl QueueRunner {
         op: impl Fn() -> Result<()> + Send + Sync + 'static,
     ) -> Self {
         let op: EnqueueOp = Arc::new(op);
-        Self::new(queue, vec![op; num_threads])
+        // One too many is refused at the start.
+        Self::new(queue, vec![op; num_threads.min(MAX_THREADS + 1)])
     }
 
     /// Fills what `close` closes.
@@ -123,42 +153,52 @@ impl QueueRunner {
     /// an earlier start run, none is started; after they have ended, all are started anew, and earlier errors are
     /// forgotten.
     ///
-    /// Without a coordinator, the threads are stopped and waited for when the runner is dropped.
+    /// Without a coordinator, the threads are stopped and waited for when the runner is dropped. An operation that then
+    /// waits for something else than room in the queue has to be woken by other means.
     ///
     /// # Errors
     ///
-    /// As [`Coordinator::spawn`].
+    /// As [`Coordinator::spawn`]: the queue is closed then, what waits for room in it is cancelled, and the threads that
+    /// were started end. `InvalidArgument` for a runner without operations, or more than 4,096 of them.
     pub fn start(&self, coordinator: Option<&Coordinator>) -> Result<usize> {
+        if self.shared.ops.is_empty() {
+            return Err(Error::invalid(format!(
+                "expected at least one enqueue operation, found none: nothing would fill or close '{}'",
+                self.shared.name
+            )));
+        }
+        if self.shared.ops.len() > MAX_THREADS {
+            return Err(Error::invalid(format!(
+                "expected at most {MAX_THREADS} threads for '{}'",
+                self.shared.name
+            )));
+        }
         let mut state = self.shared.lock();
-        if state.running > 0 {
+        if state.run.strong_count() > 0 {
             return Ok(0);
         }
-        state.errors.clear();
-        state.running = self.shared.ops.len();
+        let run = Arc::new(Run { shared: self.shared.clone() });
+        state.run = Arc::downgrade(&run);
+        let earlier = std::mem::take(&mut state.errors);
         drop(state);
+        drop(earlier);
         let under = coordinator.unwrap_or(&self.own);
-        let shared = self.shared.clone();
-        under.on_stop(move || (shared.close)(true));
+        under.crew().on_stop_of(&run, |run| (run.shared.close)(true));
         for (number, op) in self.shared.ops.iter().enumerate() {
-            // Its end is counted even if it is never started.
-            let running = Running { shared: self.shared.clone() };
-            let (op, weak, reports) = (op.clone(), under.weak(), coordinator.is_some());
+            let (run, op, weak, reports) = (run.clone(), op.clone(), under.weak(), coordinator.is_some());
             let name = format!("{} {number}", self.shared.name);
-            let started = under.spawn(name, move || running.run(&op, &weak, reports));
-            if let Err(error) = started {
-                // Those that were not come to are not counted twice.
-                (number + 1..self.shared.ops.len()).for_each(|_| self.shared.ended());
+            if let Err(error) = under.spawn(name, move || run.repeat(&op, &weak, reports)) {
+                (self.shared.close)(true);
                 return Err(error);
             }
         }
         Ok(self.shared.ops.len())
     }
 
-    /// Waits until the threads of a start without a coordinator have ended.
+    /// Waits until the threads of a start without a coordinator have ended. One of these threads itself does not wait.
     pub fn wait(&self) {
-        // The runner's own coordinator keeps no errors: `errors_raised` does.
-        let _ = self.own.join(&super::JoinOptions::new());
-        self.own.clear_stop();
+        // The runner's own coordinator is never stopped while there is a runner, and keeps no errors: `errors_raised` does.
+        let _ = self.own.crew().wait_for_threads(Duration::MAX, false);
     }
 
     /// The errors that ended threads which had no coordinator to tell, since the last start.
@@ -167,13 +207,9 @@ impl QueueRunner {
     }
 }
 
-/// One thread's turn at the queue: when it is over, one fewer fills it.
-struct Running {
-    shared: Arc<Shared>,
-}
-
-impl Running {
-    fn run(self, op: &EnqueueOp, coordinator: &WeakCoordinator, reports: bool) -> Result<()> {
+impl Run {
+    /// Repeats `op` until it ends with an error or a stop is requested.
+    fn repeat(&self, op: &EnqueueOp, coordinator: &WeakCoordinator, reports: bool) -> Result<()> {
         while !coordinator.should_stop() {
             let done = catch_unwind(AssertUnwindSafe(|| op())).unwrap_or_else(|panic| {
                 Err(Error::panicked(&format!("an operation of the runner '{}'", self.shared.name), &*panic))
@@ -193,27 +229,10 @@ impl Running {
     }
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.shared.ended();
-    }
-}
-
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         // No code of others runs under the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// One thread fewer fills the queue.
-    fn ended(&self) {
-        let mut state = self.lock();
-        state.running -= 1;
-        let was_last = state.running == 0;
-        drop(state);
-        if was_last {
-            (self.close)(false);
-        }
     }
 }
 
@@ -223,7 +242,7 @@ impl fmt::Debug for QueueRunner {
         f.debug_struct("QueueRunner")
             .field("name", &self.shared.name)
             .field("threads", &self.shared.ops.len())
-            .field("running", &state.running)
+            .field("is_running", &(state.run.strong_count() > 0))
             .field("errors", &state.errors.len())
             .finish_non_exhaustive()
     }

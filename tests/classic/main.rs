@@ -3,4 +3,6 @@
 //! Each case is a test whose comment begins with the name it has in the test suites of TensorFlow 1, and whose own name is
 //! that of the case; those that mean nothing here stand in `absent.md` with the reason.
 
+mod coordinator;
 mod coverage;
+mod queue_runner;
