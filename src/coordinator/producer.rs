@@ -176,8 +176,8 @@ impl<T: Send + 'static> InputProducer<T> {
         let options = &self.options;
         check_capacity(options.capacity)?;
         let queue = match &options.shared_name {
-            Some(name) => FifoQueue::shared(name, options.capacity)?,
-            None => Arc::new(FifoQueue::new(options.capacity)),
+            Some(name) => FifoQueue::shared(name, Some(options.capacity))?,
+            None => Arc::new(FifoQueue::new(options.capacity)?),
         };
         let (item, into) = (self.item, queue.clone());
         let op = epochs(self.len, options, move |index| into.enqueue(item(index)))?;

@@ -152,19 +152,19 @@ impl RowQueueOptions {
         }
         let store = match self.kind {
             RowQueueKind::Fifo | RowQueueKind::PaddingFifo => {
-                Store::Rows(Box::new(FifoQueue::new(self.capacity)))
+                Store::Rows(Box::new(FifoQueue::new(self.capacity)?))
             }
             RowQueueKind::RandomShuffle { min_after_dequeue, seed } => {
                 Store::Rows(Box::new(RandomShuffleQueue::new(self.capacity, min_after_dequeue, seed)?))
             }
-            RowQueueKind::Priority => Store::ByPriority(PriorityQueue::new(self.capacity)),
+            RowQueueKind::Priority => Store::ByPriority(PriorityQueue::new(self.capacity)?),
         };
         let schema = self.schema.clone().map_or_else(OnceLock::new, OnceLock::from);
         Ok(Shared { kind: self.kind, schema, store })
     }
 
     fn spec(&self) -> Spec {
-        let spec = Spec::new().with("kind", self.kind.name()).with("capacity", self.capacity);
+        let spec = Spec::new(self.kind.name()).with("capacity", self.capacity);
         let spec = match self.kind {
             RowQueueKind::RandomShuffle { min_after_dequeue, seed } => {
                 let seed = seed.map_or("none".to_owned(), |seed| seed.to_string());

@@ -23,7 +23,7 @@ fn count_up_to(limit: usize) -> (Arc<AtomicUsize>, impl Fn() -> forebay::Result<
 /// `QueueRunnerTest.testBasic` - one thread, named, ends at the end of the data without an error.
 #[test]
 fn basic() {
-    let queue = Arc::new(FifoQueue::<u8>::new(10));
+    let queue = Arc::new(FifoQueue::<u8>::new(10).unwrap());
     let (count, op) = count_up_to(3);
     let name = Arc::new(Mutex::new(None));
     let seen = name.clone();
@@ -43,7 +43,7 @@ fn basic() {
 /// `QueueRunnerTest.testExceptionsCaptured` - without a coordinator, the errors of all threads are kept.
 #[test]
 fn exceptions_captured() {
-    let queue = Arc::new(FifoQueue::<u8>::new(10));
+    let queue = Arc::new(FifoQueue::<u8>::new(10).unwrap());
     let fails: EnqueueOp = Arc::new(|| Err(Error::new(ErrorKind::Malformed, "not a number")));
     let panics: EnqueueOp = Arc::new(|| panic!("out of numbers"));
     let runner = QueueRunner::new(&queue, vec![fails, panics]);
@@ -58,7 +58,7 @@ fn exceptions_captured() {
 /// `QueueRunnerTest.testRealDequeueEnqueue` - of two queues in a row the second is closed once the first is at its end.
 #[test]
 fn real_dequeue_enqueue() {
-    let (first, second) = (Arc::new(FifoQueue::new(3)), Arc::new(FifoQueue::new(30)));
+    let (first, second) = (Arc::new(FifoQueue::new(3).unwrap()), Arc::new(FifoQueue::new(30).unwrap()));
     let three = limit_epochs(10.0f32, Some(3)).unwrap();
     let into = first.clone();
     let fill = QueueRunner::repeated(&first, 1, move || into.enqueue(three()?));
@@ -78,7 +78,7 @@ fn real_dequeue_enqueue() {
 /// `QueueRunnerTest.testRequestStopOnException` - an error of a runner is what join returns.
 #[test]
 fn request_stop_on_exception() {
-    let queue = Arc::new(FifoQueue::<u8>::new(10));
+    let queue = Arc::new(FifoQueue::<u8>::new(10).unwrap());
     let coordinator = Coordinator::new();
     let runner =
         QueueRunner::repeated(&queue, 1, || Err(Error::new(ErrorKind::Mismatch, "this fails on purpose")));
@@ -92,7 +92,7 @@ fn request_stop_on_exception() {
 /// `QueueRunnerTest.testGracePeriod` - a runner that waits for room is released by a stop.
 #[test]
 fn grace_period() {
-    let queue = Arc::new(FifoQueue::new(2));
+    let queue = Arc::new(FifoQueue::new(2).unwrap());
     let into = queue.clone();
     let runner = QueueRunner::repeated(&queue, 1, move || into.enqueue(10.0));
     let coordinator = Coordinator::new();
@@ -108,7 +108,7 @@ fn grace_period() {
 /// `QueueRunnerTest.testIgnoreMultiStarts` - started again while its threads run, a runner starts none.
 #[test]
 fn ignore_multi_starts() {
-    let queue = Arc::new(FifoQueue::new(1));
+    let queue = Arc::new(FifoQueue::new(1).unwrap());
     let into = queue.clone();
     let runner = QueueRunner::repeated(&queue, 2, move || into.enqueue(1));
     let (coordinator, other) = (Coordinator::new(), Coordinator::new());
@@ -123,7 +123,7 @@ fn ignore_multi_starts() {
 /// `QueueRunnerTest.testThreads` - a runner is started again once its threads have ended, and forgets the errors it had.
 #[test]
 fn threads() {
-    let queue = Arc::new(FifoQueue::<u8>::new(10));
+    let queue = Arc::new(FifoQueue::<u8>::new(10).unwrap());
     let (count, up) = count_up_to(3);
     let up: EnqueueOp = Arc::new(up);
     let fails = Arc::new(AtomicUsize::new(1));
@@ -149,7 +149,7 @@ fn threads() {
 /// `QueueRunnerTest.testStartQueueRunners` - all runners of a pipeline are started by one call.
 #[test]
 fn start_queue_runners() {
-    let queues = [Arc::new(FifoQueue::<u8>::new(1)), Arc::new(FifoQueue::<u8>::new(1))];
+    let queues = [Arc::new(FifoQueue::<u8>::new(1).unwrap()), Arc::new(FifoQueue::<u8>::new(1).unwrap())];
     let (first, up) = count_up_to(3);
     let one = QueueRunner::repeated(&queues[0], 1, up);
     let (second, up) = count_up_to(5);
@@ -163,7 +163,7 @@ fn start_queue_runners() {
 /// `QueueRunnerTest.testStartQueueRunnersNonDefaultGraph` - the runners of one pipeline are started, and none of another.
 #[test]
 fn start_queue_runners_non_default_graph() {
-    let queues = [Arc::new(FifoQueue::<u8>::new(1)), Arc::new(FifoQueue::<u8>::new(1))];
+    let queues = [Arc::new(FifoQueue::<u8>::new(1).unwrap()), Arc::new(FifoQueue::<u8>::new(1).unwrap())];
     let (first, up) = count_up_to(3);
     let ours = vec![QueueRunner::repeated(&queues[0], 1, up)];
     let (second, up) = count_up_to(3);
