@@ -24,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 mod batching;
+mod columns;
 #[allow(clippy::module_inception)] // The classic's own name for it.
 mod coordinator;
 mod crew;

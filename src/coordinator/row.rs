@@ -1,5 +1,6 @@
 //! Rows of Arrow tables, one by one.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -38,28 +39,40 @@ impl Row {
     }
 }
 
+/// Whether `b` comes right after `a` in one table.
+fn follows(a: &Row, b: &Row) -> bool {
+    Arc::ptr_eq(&a.batch, &b.batch) && a.index + 1 == b.index
+}
+
 /// `rows`, all of which have the columns of `schema`, as one table.
 ///
 /// Rows that follow one another in one table are not copied; of others every value is copied once.
+///
+/// # Errors
+///
+/// `Unsupported` if together they are more than the types of the columns can hold: 2 GiB of text with 32-bit offsets.
 pub(super) fn assemble(schema: &SchemaRef, rows: &[Row]) -> Result<RecordBatch> {
-    let follows =
-        |pair: &[Row]| Arc::ptr_eq(&pair[0].batch, &pair[1].batch) && pair[0].index + 1 == pair[1].index;
     let Some(first) = rows.first() else { return Ok(RecordBatch::new_empty(schema.clone())) };
-    if rows.windows(2).all(follows) {
+    let num_runs = rows.chunk_by(follows).count();
+    if num_runs == 1 {
         return Ok(first.batch.slice(first.index, rows.len()));
     }
-    let tables = rows.chunk_by(|a, b| Arc::ptr_eq(&a.batch, &b.batch));
-    let assembled = if rows.chunk_by(|a, b| follows(&[a.clone(), b.clone()])).count() * 4 <= rows.len() {
-        let runs = rows.chunk_by(|a, b| follows(&[a.clone(), b.clone()]));
+    // Rows without columns are a number of rows, which only this way keeps.
+    let assembled = if num_runs * 4 <= rows.len() || schema.fields().is_empty() {
+        let runs = rows.chunk_by(follows);
         let slices: Vec<_> = runs.map(|run| run[0].batch.slice(run[0].index, run.len())).collect();
         concat_batches(schema, &slices)
     } else {
-        let (mut batches, mut indices) = (Vec::new(), Vec::with_capacity(rows.len()));
-        for run in tables {
-            indices.extend(run.iter().map(|row| (batches.len(), row.index)));
-            batches.push(&*run[0].batch);
+        let mut numbers = HashMap::new();
+        let (mut tables, mut indices) = (Vec::new(), Vec::with_capacity(rows.len()));
+        for row in rows {
+            let table = *numbers.entry(Arc::as_ptr(&row.batch)).or_insert_with(|| {
+                tables.push(&*row.batch);
+                tables.len() - 1
+            });
+            indices.push((table, row.index));
         }
-        interleave_record_batch(&batches, &indices)
+        interleave_record_batch(&tables, &indices)
     };
     assembled.map_err(refused)
 }
@@ -68,3 +81,6 @@ fn refused(error: ArrowError) -> Error {
     Error::new(ErrorKind::Unsupported, format!("arrow cannot put these rows into one table: {error}"))
         .with_source(error)
 }
+
+#[cfg(test)]
+mod tests;

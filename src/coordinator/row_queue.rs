@@ -4,11 +4,12 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use arrow::array::{RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{DataType, Field, SchemaRef};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
 
+use super::columns::{check_priority, conform, in_words};
 use super::coordinator::Coordinator;
-use super::pad::pad;
+use super::pad::{check_paddable, pad};
 use super::row::{Row, assemble};
 use super::runner::{EnqueueOp, QueueRunner};
 use crate::error::{Error, Result};
@@ -41,6 +42,15 @@ impl RowQueueKind {
             RowQueueKind::PaddingFifo => "PaddingFifoQueue",
             RowQueueKind::RandomShuffle { .. } => "RandomShuffleQueue",
             RowQueueKind::Priority => "PriorityQueue",
+        }
+    }
+
+    /// That rows of `schema` can be what the kind makes of them.
+    fn check(self, schema: &Schema) -> Result<()> {
+        match self {
+            RowQueueKind::PaddingFifo => check_paddable(schema),
+            RowQueueKind::Priority => check_priority(schema),
+            RowQueueKind::Fifo | RowQueueKind::RandomShuffle { .. } => Ok(()),
         }
     }
 }
@@ -136,7 +146,7 @@ impl RowQueueOptions {
     /// 64-bit integer, or a name under which another kind of queue is known: it names both.
     pub fn open(self) -> Result<RowQueue> {
         if let Some(schema) = &self.schema {
-            check_priority(self.kind, schema)?;
+            self.kind.check(schema)?;
         }
         let make = || self.make();
         let shared = match &self.shared_name {
@@ -367,57 +377,16 @@ impl RowQueue {
         let schema = match self.shared.schema.get() {
             Some(schema) => schema,
             None => {
-                check_priority(self.shared.kind, rows.schema_ref())?;
+                self.shared.kind.check(rows.schema_ref())?;
                 self.shared.schema.get_or_init(|| rows.schema())
             }
         };
-        if schema == rows.schema_ref() {
-            return Ok(rows.clone());
-        }
-        let find = |field: &Arc<Field>| {
-            let column = rows.column_by_name(field.name());
-            column.filter(|column| fits(column.data_type(), field.data_type())).cloned()
-        };
-        let columns: Option<Vec<_>> = schema.fields().iter().map(find).collect();
-        let columns = columns.filter(|columns| columns.len() == rows.num_columns()).ok_or_else(|| {
-            Error::invalid(format!(
-                "expected rows of the columns {}, found {}",
-                in_words(schema),
-                in_words(rows.schema_ref())
-            ))
-        })?;
-        let options =
-            RecordBatchOptions::new().with_row_count(Some(rows.num_rows())).with_match_field_names(false);
-        RecordBatch::try_new_with_options(schema.clone(), columns, &options)
-            .map_err(|e| Error::invalid(format!("the rows are not those of the queue: {e}")).with_source(e))
+        conform(rows, schema)
     }
 }
 
 fn without_priority(rows: Vec<(i64, Row)>) -> Vec<Row> {
     rows.into_iter().map(|(_, row)| row).collect()
-}
-
-/// Whether `found` holds the values of `expected`, whatever its items are called.
-fn fits(found: &DataType, expected: &DataType) -> bool {
-    found.equals_datatype(expected)
-}
-
-fn check_priority(kind: RowQueueKind, schema: &SchemaRef) -> Result<()> {
-    let is_priority = |field: &Arc<Field>| *field.data_type() == DataType::Int64 && !field.is_nullable();
-    if kind != RowQueueKind::Priority || schema.fields().first().is_some_and(is_priority) {
-        return Ok(());
-    }
-    Err(Error::invalid(format!(
-        "expected the priority, an Int64 that is never null, as the first column, found {}",
-        in_words(schema)
-    )))
-}
-
-/// The columns as people write them.
-fn in_words(schema: &SchemaRef) -> String {
-    let columns: Vec<_> =
-        schema.fields().iter().map(|field| format!("{}: {}", field.name(), field.data_type())).collect();
-    columns.join(", ")
 }
 
 impl fmt::Debug for RowQueue {

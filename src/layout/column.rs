@@ -97,7 +97,7 @@ pub fn tensor_field(name: &str, dtype: DType, shape: &[usize], nullable: bool) -
     if shape.is_empty() {
         return Field::new(name, dtype.to_arrow(), nullable);
     }
-    let flat: usize = shape.iter().product();
+    let flat = shape.iter().fold(1, |n: usize, &len| n.saturating_mul(len));
     let item = Arc::new(Field::new("item", dtype.to_arrow(), false));
     let storage = DataType::FixedSizeList(item, i32::try_from(flat).unwrap_or(i32::MAX));
     let metadata = [

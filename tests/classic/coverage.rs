@@ -27,11 +27,14 @@ fn test_name(case: &str) -> String {
 }
 
 /// Cases by suite that have a test: a line ``/// `Class.testCase` ``, and after it, attributes apart, the function named so.
+///
+/// The suite is the name of the file; one that ends in `_rows` has the cases of it that need rows with columns.
 fn tested() -> BTreeMap<String, BTreeSet<String>> {
     let mut tested = BTreeMap::<String, BTreeSet<String>>::new();
     for entry in fs::read_dir(folder()).unwrap() {
         let path = entry.unwrap().path();
-        let suite = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let stem = path.file_stem().unwrap().to_str().unwrap();
+        let suite = stem.strip_suffix("_rows").unwrap_or(stem).to_owned();
         if path.extension().is_none_or(|extension| extension != "rs") || suite == "coverage" {
             continue;
         }
