@@ -4,3 +4,14 @@
 //! that of the case; those that mean nothing here stand in `absent.md` with the reason.
 
 mod coverage;
+mod support;
+
+mod decode_compressed_op;
+mod decode_csv_op;
+mod decode_raw_op;
+mod io_ops;
+mod reader_ops;
+mod record_input;
+mod record_reader_writer;
+mod recordio;
+mod tf_record;
