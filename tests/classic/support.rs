@@ -1,4 +1,5 @@
 //! What several suites share.
+#![allow(dead_code)] // Each takes its part.
 
 use std::collections::VecDeque;
 use std::fs;
