@@ -22,7 +22,7 @@ use crate::layout::{DecodeInto, tensor_field};
 ///
 /// | feature | in a record | its column |
 /// |---|---|---|
-/// | [`fixed_len`](Self::fixed_len), [`fixed_len_or`](Self::fixed_len_or) | as many values as a shape has | a tensor of the shape, or bytes |
+/// | [`fixed_len`](Self::fixed_len), [`fixed_len_or`](Self::fixed_len_or), [`nullable`](Self::nullable) | as many values as a shape has | a tensor of the shape, or bytes |
 /// | [`var_len`](Self::var_len) | any number of values | a list |
 /// | [`sparse`](Self::sparse) | places and as many values, under keys of their own | two lists, `name/indices` and `name/values` |
 /// | [`fixed_len_sequence`](Self::fixed_len_sequence) | any number of steps of one shape | a tensor, as long as the longest of the records |
@@ -91,6 +91,17 @@ impl ParseExample {
         let default = default.into();
         let (dtype, shape) = (default.dtype(), shape.into_iter().collect());
         self.add(name, Kind::Fixed { dtype, shape, missing: Missing::Default(default) })
+    }
+
+    /// Adds a feature of as many values as `shape` has; a record without them has a null.
+    pub fn nullable(
+        self,
+        name: impl Into<String>,
+        dtype: FeatureType,
+        shape: impl IntoIterator<Item = usize>,
+    ) -> Self {
+        let shape = shape.into_iter().collect();
+        self.add(name, Kind::Fixed { dtype, shape, missing: Missing::Null })
     }
 
     /// Adds a feature of any number of values.
