@@ -99,7 +99,7 @@ pub use batch::{Batch, BatchMut, Col, Ragged, RaggedText, Tensor, TensorColumns,
 pub use dataset::{Dataset, OpenOptions, Source};
 pub use error::{Error, ErrorKind, Location, Result};
 pub use layout::{ColumnKind, DType, Element, tensor_field};
-pub use loader::{Bound, Loader, LoaderBuilder, LoaderState, Stats};
+pub use loader::{Bound, Loader, LoaderBuilder, LoaderState, RecordInput, RecordInputBuilder, Stats};
 pub use map::{Guard, Immutable, Preload};
 pub use sampler::{Remainder, Shuffle};
 pub use staging::Staging;

@@ -68,7 +68,7 @@ impl Batch {
 }
 
 /// `rows` rows of `data_type` over `values`: a primitive, fixed-size binary, or fixed-size lists of them.
-fn dense(
+pub(crate) fn dense(
     data_type: &DataType,
     rows: usize,
     values: Buffer,
@@ -90,10 +90,12 @@ fn dense(
     builder.build().map_err(refused)
 }
 
-fn primitive(item: &Field, len: usize, values: Buffer) -> Result<ArrayData> {
+/// `len` items of the primitive type of `item` over `values`.
+pub(crate) fn primitive(item: &Field, len: usize, values: Buffer) -> Result<ArrayData> {
     ArrayData::builder(item.data_type().clone()).len(len).add_buffer(values).build().map_err(refused)
 }
 
-fn refused(error: arrow::error::ArrowError) -> Error {
+/// What Arrow says of an array that was made wrongly here.
+pub(crate) fn refused(error: arrow::error::ArrowError) -> Error {
     Error::new(ErrorKind::Internal, format!("arrow refuses a batch: {error}")).with_source(error)
 }

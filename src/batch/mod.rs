@@ -11,6 +11,7 @@ mod col;
 mod gather;
 mod plan;
 mod rows;
+mod stack;
 mod table;
 mod tensor;
 
@@ -25,10 +26,12 @@ use crate::layout::{ColumnKind, DType, Element, Place};
 use crate::sampler::Audit;
 use crate::staging::{Slot, SlotMut, SlotPool};
 
+pub(crate) use arrow_view::{dense, primitive, refused};
 pub use col::{Col, col};
 pub(crate) use gather::{Gatherer, RowSource};
 pub(crate) use plan::{BatchPlan, check_decode_budget};
 pub(crate) use rows::RowReader;
+pub(crate) use stack::{stack, stack_field};
 pub use table::TensorColumns;
 pub use tensor::{Ragged, RaggedText, Tensor, TensorMut};
 

@@ -8,8 +8,7 @@ use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 
 use super::ConvertOptions;
-use super::stack::{stack, stack_field};
-use crate::batch::{Col, RowReader, col};
+use crate::batch::{Col, RowReader, col, stack, stack_field};
 use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::ColumnKind;

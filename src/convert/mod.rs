@@ -24,7 +24,7 @@ mod columns;
 mod files;
 mod options;
 mod plan;
-mod stack;
+mod records;
 mod verify;
 mod workers;
 mod writer;
@@ -46,6 +46,7 @@ use writer::ShardWriter;
 
 pub use adopt::{AdoptOptions, Adopted, adopt};
 pub use options::{ConvertOptions, OnBadRecord};
+pub use records::{RecordWriter, RecordWriterOptions};
 pub use verify::verify;
 
 /// How far a long job is.

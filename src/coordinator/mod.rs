@@ -16,12 +16,17 @@
 //! - nothing can be read before it is started: what fills a queue hands the queue out when it starts;
 //! - there is no graph and no session: operations are closures, and a queue is shared by cloning its handle, or by name.
 //!
+//! [`reader`] holds the readers, [`decode`] the functions from records to Arrow columns.
+//!
 //! # Invariants
 //!
 //! - Every thread here is stopped by its [`Coordinator`], and ends when the last handle of it is dropped.
 //! - What waits on a queue a coordinator knows is woken when it stops.
 //! - The last thread that fills a queue closes it, however it ends.
 #![forbid(unsafe_code)]
+
+pub mod decode;
+pub mod reader;
 
 mod batching;
 mod columns;

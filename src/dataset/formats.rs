@@ -11,13 +11,13 @@
 
 use std::path::Path;
 
-use super::inflate::{Compression, FileSource, Inflated, inflate};
+use super::inflate::{FileSource, Inflated, inflate};
 use super::options::OpenOptions;
 use super::records::Known;
 use super::shard::Opened;
 use super::{arrays, containers, records};
 use crate::error::{Error, Result};
-use crate::format::{FileFormat, HEAD_BYTES, detect, ipc, parquet};
+use crate::format::{Compression, FileFormat, HEAD_BYTES, detect, ipc, parquet};
 use crate::map::Region;
 
 /// Reads the metadata of a file called `name`, which lies at `path` if it is no mere memory; `known` is what the files

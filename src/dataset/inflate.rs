@@ -12,19 +12,11 @@ use std::borrow::Cow;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
+use flate2::bufread::ZlibDecoder;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{FileFormat, HEAD_BYTES, detect, expansion_cap, idx, npy, tfrecord};
+use crate::format::{Compression, FileFormat, HEAD_BYTES, detect, expansion_cap, idx, npy, tfrecord};
 use crate::map::Region;
-
-/// How a file is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Compression {
-    Gzip,
-    Zlib,
-    Zstd,
-}
 
 impl Compression {
     /// How a file is compressed that begins with `head` and is called `name`, in lower case; `None` if it is not.
@@ -48,21 +40,13 @@ impl Compression {
         }
     }
 
-    /// Its name, for people.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Compression::Gzip => "gzip",
-            Compression::Zlib => "zlib",
-            Compression::Zstd => "Zstandard",
-        }
-    }
-
     /// The name, without the ending that says how it is compressed, of what is within a file called `name`.
     pub(super) fn name_within(self, name: &str) -> Cow<'_, str> {
         if let Some(stem) = name.strip_suffix(".tgz") {
             return format!("{stem}.tar").into();
         }
         let endings: &[&str] = match self {
+            Compression::None => &[],
             Compression::Gzip => &[".gz", ".gzip"],
             Compression::Zlib => &[".zlib", ".zz"],
             Compression::Zstd => &[".zst", ".zstd"],
@@ -175,9 +159,6 @@ impl FileSource {
     }
 }
 
-/// Bytes a Zstandard frame may ask to be kept in memory while it is inflated: 128 MiB, as the library's own limit is.
-const ZSTD_WINDOW_LOG: u32 = 27;
-
 /// Bytes of which the first are taken for a header, if there is one.
 const START_BYTES: u64 = 1 << 20;
 
@@ -193,11 +174,7 @@ pub(super) fn inflate(region: &Region, compression: Compression) -> Result<Vec<u
 }
 
 fn inflate_within(compressed: &[u8], compression: Compression, cap_bytes: u64) -> Result<Vec<u8>> {
-    let mut decoder: Box<dyn Read + '_> = match compression {
-        Compression::Gzip => Box::new(MultiGzDecoder::new(compressed)),
-        Compression::Zlib => Box::new(ZlibDecoder::new(compressed)),
-        Compression::Zstd => Box::new(zstd(compressed).map_err(|e| breaks_off(e, 0))?),
-    };
+    let mut decoder = compression.decoder(compressed).map_err(|e| breaks_off(e, 0))?;
     let mut inflated = Vec::new();
     let mut read = |inflated: &mut Vec<u8>, up_to: u64| {
         let left = up_to.saturating_sub(inflated.len() as u64);
@@ -222,12 +199,6 @@ fn inflate_within(compressed: &[u8], compression: Compression, cap_bytes: u64) -
         ));
     }
     Ok(inflated)
-}
-
-fn zstd<'a>(compressed: &'a [u8]) -> io::Result<impl Read + use<'a>> {
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(compressed)?;
-    decoder.window_log_max(ZSTD_WINDOW_LOG)?;
-    Ok(decoder)
 }
 
 fn breaks_off(error: io::Error, at: usize) -> Error {

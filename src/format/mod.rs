@@ -27,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod compression;
 pub mod csv;
 mod detect;
 pub mod example;
@@ -53,6 +54,7 @@ pub mod tokens;
 pub(crate) mod webdataset;
 
 pub(crate) use access::{Access, Way};
+pub use compression::Compression;
 pub use csv::{CsvOptions, CsvType};
 pub use detect::{FileFormat, HEAD_BYTES, detect};
 pub use example::{ExampleSpec, Feature, FeatureKind, FeaturePlace, FeatureType, FeatureValues, Missing};

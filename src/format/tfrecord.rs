@@ -190,7 +190,7 @@ fn walk(region: &Region, range: Range<u64>, offsets: &mut Vec<u64>) -> Result<u6
 
 /// The file ends within the frame at `offset`, behind its header.
 #[cold]
-fn cut(header: FrameHeader, offset: u64, file_len: u64) -> Error {
+pub(crate) fn cut(header: FrameHeader, offset: u64, file_len: u64) -> Error {
     let FrameHeader { payload_bytes } = header;
     let left = file_len - offset - HEADER_BYTES;
     Error::malformed(match left.checked_sub(payload_bytes) {
@@ -271,14 +271,22 @@ fn frame_at(region: &Region, offset: u64) -> Result<bool> {
     Ok(FrameHeader::read(&header).is_ok_and(|header| header.end(offset, file_len).is_some()))
 }
 
+/// What stands before and behind `payload` in its frame.
+pub(crate) fn around(payload: &[u8]) -> ([u8; HEADER_BYTES as usize], [u8; TRAILER_BYTES as usize]) {
+    let length = (payload.len() as u64).to_le_bytes();
+    let mut header = [0; HEADER_BYTES as usize];
+    header[..8].copy_from_slice(&length);
+    header[8..].copy_from_slice(&masked_crc(&length).to_le_bytes());
+    (header, masked_crc(payload).to_le_bytes())
+}
+
 /// Appends `payload` to `file` as one frame.
 #[cfg(test)]
 pub(crate) fn push_frame(file: &mut Vec<u8>, payload: &[u8]) {
-    let length = (payload.len() as u64).to_le_bytes();
-    file.extend_from_slice(&length);
-    file.extend_from_slice(&masked_crc(&length).to_le_bytes());
+    let (header, trailer) = around(payload);
+    file.extend_from_slice(&header);
     file.extend_from_slice(payload);
-    file.extend_from_slice(&masked_crc(payload).to_le_bytes());
+    file.extend_from_slice(&trailer);
 }
 
 #[cfg(test)]

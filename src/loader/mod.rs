@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod builder;
+mod record_input;
 mod state;
 mod stats;
 mod worker;
@@ -23,6 +24,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use builder::LoaderBuilder;
+pub use record_input::{RecordInput, RecordInputBuilder};
 pub use state::LoaderState;
 pub use stats::{Bound, Stats};
 

@@ -6,3 +6,14 @@
 mod coordinator;
 mod coverage;
 mod queue_runner;
+mod support;
+
+mod decode_compressed_op;
+mod decode_csv_op;
+mod decode_raw_op;
+mod io_ops;
+mod reader_ops;
+mod record_input;
+mod record_reader_writer;
+mod recordio;
+mod tf_record;

@@ -136,12 +136,29 @@ impl Cases {
         len_bytes: usize,
         what: &dyn Fn() -> String,
     ) -> Option<Error> {
+        // A budget is one of all files.
+        let is_named = |error: &Error| {
+            let budget =
+                error.kind() == ErrorKind::TooLarge && error.message().starts_with("an exact shuffle");
+            budget || error.location().path.as_ref().is_some_and(|path| path.starts_with(within))
+        };
+        self.tried(&|| read(path, options), &is_named, len_bytes, what)
+    }
+
+    /// Has `read` read `len_bytes` bytes; every error it meets must say where, as `is_named` tells.
+    pub fn tried(
+        &mut self,
+        read: &dyn Fn() -> Vec<Error>,
+        is_named: &dyn Fn(&Error) -> bool,
+        len_bytes: usize,
+        what: &dyn Fn() -> String,
+    ) -> Option<Error> {
         let began = Instant::now();
         LARGEST.set(0);
         LIVE.set(0);
         PEAK.set(0);
         DECODER_PANICS.take();
-        let errors = panic::catch_unwind(AssertUnwindSafe(|| read(path, options)));
+        let errors = panic::catch_unwind(AssertUnwindSafe(read));
         let (took, largest, peak) = (began.elapsed(), LARGEST.get(), PEAK.get() as usize);
         let (in_decoders, elsewhere) = (DECODER_PANICS.take(), OTHER_PANICS.take());
         assert!(elsewhere.is_empty(), "{}: {elsewhere:?}", what());
@@ -155,11 +172,7 @@ impl Cases {
         assert!(told, "{}: {in_decoders:?} became {errors:?}", what());
         for error in &errors {
             let bug = matches!(error.kind(), ErrorKind::Panic | ErrorKind::Internal);
-            // A budget is one of all files.
-            let budget =
-                error.kind() == ErrorKind::TooLarge && error.message().starts_with("an exact shuffle");
-            let named = budget || error.location().path.as_ref().is_some_and(|path| path.starts_with(within));
-            assert!(!bug && named, "{}: {error:?}", what());
+            assert!(!bug && is_named(error), "{}: {error:?}", what());
         }
         let allowed = ALLOCATION_BYTES + ALLOCATION_RATIO * len_bytes;
         assert!(largest <= allowed, "{}: {largest} bytes allocated for a file of {len_bytes}", what());
@@ -167,7 +180,7 @@ impl Cases {
         if took > CASE_TIME {
             // Once may be the machine's doing, twice is the file's.
             let again = Instant::now();
-            let _ = read(path, options);
+            let _ = read();
             assert!(again.elapsed() < CASE_TIME, "{}: took {took:?}, then {:?}", what(), again.elapsed());
         }
         match errors.is_empty() {

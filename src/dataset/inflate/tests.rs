@@ -10,6 +10,7 @@ const ALL: [Compression; 3] = [Compression::Gzip, Compression::Zlib, Compression
 fn deflate(bytes: &[u8], compression: Compression) -> Vec<u8> {
     let level = flate2::Compression::default();
     match compression {
+        Compression::None => bytes.to_vec(),
         Compression::Gzip => {
             let mut encoder = GzEncoder::new(Vec::new(), level);
             encoder.write_all(bytes).unwrap();

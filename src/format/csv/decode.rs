@@ -258,7 +258,7 @@ impl DecodeInto for CsvDecoder {
 }
 
 /// Writes the value that `bytes` say over `out`, native-endian; `None` where they say none of the type.
-pub(super) fn put(csv_type: CsvType, bytes: &[u8], out: &mut [u8]) -> Option<()> {
+pub(crate) fn put(csv_type: CsvType, bytes: &[u8], out: &mut [u8]) -> Option<()> {
     match csv_type {
         CsvType::F64 => f64::parse(bytes)?.put(out),
         CsvType::F32 => f32::parse(bytes)?.put(out),
@@ -271,7 +271,7 @@ pub(super) fn put(csv_type: CsvType, bytes: &[u8], out: &mut [u8]) -> Option<()>
 }
 
 /// The beginning of a cell, as messages show it.
-pub(super) fn shortened(cell: &[u8]) -> String {
+pub(crate) fn shortened(cell: &[u8]) -> String {
     const MOST_BYTES: usize = 40;
     let shown = String::from_utf8_lossy(&cell[..cell.len().min(MOST_BYTES)]);
     let mark = if cell.len() > MOST_BYTES { "…" } else { "" };

@@ -53,8 +53,9 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use decode::CsvDecoder;
+pub(crate) use decode::{CsvDecoder, put, shortened};
 pub(crate) use dialect::Dialect;
 pub use options::{CsvOptions, CsvType};
 pub(crate) use resolve::{CsvFormat, SAMPLE_BYTES};
 pub(crate) use scan::{BlockSummary, ScanState, record_starts};
+pub(crate) use token::Cells;

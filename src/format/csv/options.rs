@@ -39,7 +39,7 @@ impl CsvType {
     }
 
     /// What a cell of the type is, as messages say it.
-    pub(super) fn noun(self) -> &'static str {
+    pub(crate) fn noun(self) -> &'static str {
         match self {
             CsvType::Bool => "a truth value",
             CsvType::I32 => "an integer of 32 bits",

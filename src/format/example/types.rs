@@ -42,7 +42,8 @@ impl FeatureType {
         }
     }
 
-    pub(super) fn dtype(self) -> Option<DType> {
+    /// The element type of a tensor of such values; `None` for byte strings.
+    pub fn dtype(self) -> Option<DType> {
         match self {
             FeatureType::F32 => Some(DType::F32),
             FeatureType::I64 => Some(DType::I64),

@@ -24,7 +24,7 @@ const BLOCK_ROWS: usize = 256;
 /// # Errors
 ///
 /// `InvalidArgument` for members that are no tensors of numbers, of different element types, or too long together.
-pub(super) fn stack_field(name: &str, members: &[&Field]) -> Result<Field> {
+pub(crate) fn stack_field(name: &str, members: &[&Field]) -> Result<Field> {
     let refuse = |message: String| Err(Error::invalid(format!("cannot stack '{name}': {message}")));
     let mut all: Option<(DType, Vec<usize>)> = None;
     let (mut total, mut one_shape) = (0usize, true);
@@ -59,12 +59,13 @@ pub(super) fn stack_field(name: &str, members: &[&Field]) -> Result<Field> {
     Ok(tensor_field(name, dtype, &shape, false))
 }
 
-/// The column `field`, which [`stack_field`] made, of `members`, each with its name; `rows` are the dataset's.
+/// The column `field`, which [`stack_field`] made, of `members`, each with its name; `rows` are the numbers that errors give
+/// to the rows.
 ///
 /// # Errors
 ///
 /// `Malformed` if a member is null in a row.
-pub(super) fn stack(field: &Field, members: &[(&str, &ArrayRef)], rows: &[u64]) -> Result<ArrayRef> {
+pub(crate) fn stack(field: &Field, members: &[(&str, &ArrayRef)], rows: &[u64]) -> Result<ArrayRef> {
     let DataType::FixedSizeList(item, elements) = field.data_type() else {
         unreachable!("a stack is a tensor with at least one dimension")
     };
