@@ -350,6 +350,19 @@ impl RowQueue {
         self.shared.schema.get()
     }
 
+    /// A runner that fills the queue with `num_threads` threads, each repeating `op`; see [`QueueRunner`].
+    pub fn runner(
+        &self,
+        num_threads: usize,
+        op: impl Fn() -> Result<()> + Send + Sync + 'static,
+    ) -> QueueRunner {
+        let op: EnqueueOp = Arc::new(op);
+        let queue = self.clone();
+        QueueRunner::closing("row queue", vec![op; num_threads], move |cancel_pending| {
+            queue.close(cancel_pending)
+        })
+    }
+
     /// Starts a thread under `coordinator` for each of `ops`, which put rows into the queue.
     pub(super) fn start_filling(
         &self,
