@@ -22,6 +22,9 @@
 //! trainer          Batch: typed tensor views, Arrow RecordBatch                       loader
 //! ```
 //!
+//! Beside it, for rows that have no numbers: the queues, readers and coordinators of the classic input pipeline, in
+//! [`coordinator`].
+//!
 //! # Example
 //!
 //! ```
