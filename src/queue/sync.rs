@@ -61,7 +61,8 @@ pub(super) unsafe trait Zeroed: Default {}
 pub(super) fn zeroed<T: Zeroed>(len: usize) -> Result<Box<[T]>> {
     let too_large = || {
         let bytes = len as u128 * size_of::<T>() as u128;
-        let message = format!("a queue with room for {len} elements takes {bytes} bytes, more than there is memory");
+        let message =
+            format!("a queue with room for {len} elements takes {bytes} bytes, more than there is memory");
         Error::new(ErrorKind::TooLarge, message)
     };
     #[cfg(loom)]

@@ -5,4 +5,9 @@
 
 mod coordinator;
 mod coverage;
+mod feed;
+mod input;
+mod input_rows;
+mod map_stage_op;
 mod queue_runner;
+mod stage_op;
