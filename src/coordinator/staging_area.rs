@@ -6,6 +6,9 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, ErrorKind, Result};
 
+/// A value, and how many bytes it took when it was put in.
+type Weighed<T> = (T, usize);
+
 /// How much an area holds at the most.
 struct Limits<T> {
     values: usize,
@@ -46,7 +49,7 @@ pub struct StagingArea<T> {
 }
 
 struct Inside<T> {
-    values: VecDeque<T>,
+    values: VecDeque<Weighed<T>>,
     bytes: usize,
     cancelled: bool,
 }
@@ -73,7 +76,7 @@ impl<T> StagingArea<T> {
         self
     }
 
-    /// How many bytes there is room for, where `size` says how many a value takes.
+    /// How many bytes there is room for, where `size` says how many a value takes when it is put in.
     #[must_use]
     pub fn memory_limit(mut self, bytes: usize, size: impl Fn(&T) -> usize + Send + Sync + 'static) -> Self {
         (self.limits.bytes, self.limits.size) = (bytes, Box::new(size));
@@ -90,7 +93,7 @@ impl<T> StagingArea<T> {
         let mut inside =
             self.wait_while(|inside| self.limits.are_met(inside.values.len(), inside.bytes, bytes))?;
         inside.bytes = inside.bytes.saturating_add(bytes);
-        inside.values.push_back(value);
+        inside.values.push_back((value, bytes));
         drop(inside);
         self.changed.notify_all();
         Ok(())
@@ -103,8 +106,8 @@ impl<T> StagingArea<T> {
     /// `Cancelled` once the area is cancelled.
     pub fn get(&self) -> Result<T> {
         let mut inside = self.wait_while(|inside| inside.values.is_empty())?;
-        let value = inside.values.pop_front().expect("waited for");
-        inside.bytes -= (self.limits.size)(&value).min(inside.bytes);
+        let (value, bytes) = inside.values.pop_front().expect("waited for");
+        inside.bytes -= bytes.min(inside.bytes);
         drop(inside);
         self.changed.notify_all();
         Ok(value)
@@ -119,7 +122,7 @@ impl<T> StagingArea<T> {
     where
         T: Clone,
     {
-        Ok(self.wait_while(|inside| inside.values.len() <= index)?.values[index].clone())
+        Ok(self.wait_while(|inside| inside.values.len() <= index)?.values[index].0.clone())
     }
 
     /// Ends every call that waits, and every later one that puts or takes.
@@ -192,8 +195,8 @@ pub struct MapStagingArea<K, T> {
 
 struct Entries<K, T> {
     /// In the order of their keys.
-    complete: BTreeMap<K, Vec<Option<T>>>,
-    incomplete: BTreeMap<K, Vec<Option<T>>>,
+    complete: BTreeMap<K, Vec<Option<Weighed<T>>>>,
+    incomplete: BTreeMap<K, Vec<Option<Weighed<T>>>>,
     bytes: usize,
     cancelled: bool,
 }
@@ -226,7 +229,7 @@ impl<K: Ord + Clone + fmt::Debug, T> MapStagingArea<K, T> {
         self
     }
 
-    /// How many bytes there is room for, where `size` says how many a component takes.
+    /// How many bytes there is room for, where `size` says how many a component takes when it is put in.
     #[must_use]
     pub fn memory_limit(mut self, bytes: usize, size: impl Fn(&T) -> usize + Send + Sync + 'static) -> Self {
         (self.limits.bytes, self.limits.size) = (bytes, Box::new(size));
@@ -243,12 +246,13 @@ impl<K: Ord + Clone + fmt::Debug, T> MapStagingArea<K, T> {
         let mut put = Vec::new();
         for (name, value) in components {
             let index = self.component(name.as_ref())?;
-            if put.iter().any(|(other, _)| *other == index) {
+            if put.iter().any(|(other, _): &(usize, Weighed<T>)| *other == index) {
                 return Err(Error::invalid(format!("component '{}' is put twice", name.as_ref())));
             }
-            put.push((index, value));
+            let bytes = (self.limits.size)(&value);
+            put.push((index, (value, bytes)));
         }
-        let bytes = put.iter().fold(0usize, |sum, (_, value)| sum.saturating_add((self.limits.size)(value)));
+        let bytes = put.iter().fold(0usize, |sum, (_, (_, bytes))| sum.saturating_add(*bytes));
         let mut entries = self.wait_while(|entries| {
             let values = entries.complete.len() + entries.incomplete.len();
             !entries.incomplete.contains_key(&key)
@@ -324,7 +328,11 @@ impl<K: Ord + Clone + fmt::Debug, T> MapStagingArea<K, T> {
         let entries = self.wait_while(|entries| !entries.complete.contains_key(key))?;
         self.check(&entries, key, &indices)?;
         let entry = &entries.complete[key];
-        Ok(indices.iter().filter_map(|&index| entry[index].clone()).collect())
+        Ok(indices
+            .iter()
+            .filter_map(|&index| entry[index].as_ref())
+            .map(|(value, _)| value.clone())
+            .collect())
     }
 
     /// Ends every call that waits, and every later one that puts or takes.
@@ -356,13 +364,13 @@ impl<K: Ord + Clone + fmt::Debug, T> MapStagingArea<K, T> {
     fn take(&self, entries: &mut Entries<K, T>, key: &K, indices: &[usize]) -> Result<Vec<T>> {
         self.check(entries, key, indices)?;
         let entry = entries.complete.get_mut(key).expect("waited for");
-        let taken: Vec<T> = indices.iter().filter_map(|&index| entry[index].take()).collect();
+        let taken: Vec<Weighed<T>> = indices.iter().filter_map(|&index| entry[index].take()).collect();
         if entry.iter().all(Option::is_none) {
             entries.complete.remove(key);
         }
-        let bytes = taken.iter().fold(0usize, |sum, value| sum.saturating_add((self.limits.size)(value)));
+        let bytes = taken.iter().fold(0usize, |sum, (_, bytes)| sum.saturating_add(*bytes));
         entries.bytes -= bytes.min(entries.bytes);
-        Ok(taken)
+        Ok(taken.into_iter().map(|(value, _)| value).collect())
     }
 
     /// That none of the components was taken from the entry, which is there.

@@ -5,15 +5,19 @@
 
 mod coordinator;
 mod coverage;
-mod queue_runner;
-mod support;
-
 mod decode_compressed_op;
 mod decode_csv_op;
 mod decode_raw_op;
+mod feed;
+mod input;
+mod input_rows;
 mod io_ops;
+mod map_stage_op;
+mod queue_runner;
 mod reader_ops;
 mod record_input;
 mod record_reader_writer;
 mod recordio;
+mod stage_op;
+mod support;
 mod tf_record;
