@@ -305,3 +305,18 @@ fn inspect_names_the_classes_of_a_column() {
     let described = &lines(&run(&["inspect", path, "--json"]))[0]["columns"];
     assert_eq!((&described[0]["classes"], &described[1]["classes"]), (&json!(["no", "yes"]), &Value::Null));
 }
+
+#[test]
+fn a_field_with_a_dictionary_is_converted_as_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (csv, out) = (folder.path().join("trips.csv"), folder.path().join("trips"));
+    fs::write(&csv, "fare,paid\n9.5,card\n4,cash\n").unwrap();
+    let (csv, out) = (csv.to_str().unwrap(), out.to_str().unwrap());
+    run(&["convert", csv, out, "--dictionary", "paid=cash,card"]);
+    let rows: Vec<_> = lines(&run(&["head", out, "--json"])).iter().map(|row| row["paid"].clone()).collect();
+    assert_eq!(rows, [1, 0]);
+    assert!(run(&["inspect", out]).contains("classes: cash, card"));
+    let (code, _, said) = forebay(&["head", csv, "--dictionary", "paid=cash"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("found 'card'; add it to the dictionary"), "{said}");
+}

@@ -1,6 +1,7 @@
 //! Killed at any moment, a conversion leaves no dataset or a whole one; run again, it ends with the bytes of an undisturbed run.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::fs;
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -12,7 +13,7 @@ use forebay::convert::{ConvertOptions, convert, verify};
 use forebay::{Dataset, ErrorKind};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-/// Kills in all.
+/// Kills of each kind of source.
 const KILLS: u32 = 200;
 
 const ROWS: u64 = 1 << 14;
@@ -32,6 +33,18 @@ fn source(folder: &Path) -> PathBuf {
     bytes.extend(format!("{header:<width$}\n", width = padded - 1).as_bytes());
     bytes.extend((0..ROWS * 64).flat_map(|i| (i as f32).to_le_bytes()));
     fs::write(&path, bytes).unwrap();
+    path
+}
+
+/// As many records of CSV, one in 300 of which has a cell that is no number.
+fn csv_source(folder: &Path) -> PathBuf {
+    let path = folder.join("numbers.csv");
+    let mut text = "id,x,y,kind\n".to_owned();
+    for i in 0..ROWS {
+        let x = if i % 300 == 299 { "bad".to_owned() } else { (i as f32 / 7.0).to_string() };
+        writeln!(text, "{i},{x},{},\"kind, {}\"", i * i, i % 7).unwrap();
+    }
+    fs::write(&path, text).unwrap();
     path
 }
 
@@ -77,9 +90,28 @@ fn two_hundred_kills_at_random_moments_change_no_byte() {
         &[source, "--shard-size", "512KiB"],
         &[source, "--shards", "6", "--shuffle-seed", "5", "--stack", "x=data", "--threads", "3"],
     ];
+    kill_conversions(folder.path(), ways, [9, 7], ROWS);
+}
+
+#[test]
+fn two_hundred_kills_of_a_conversion_of_csv_change_no_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = csv_source(folder.path());
+    let source = source.to_str().unwrap();
+    let bad = ["--on-bad-record", "skip", "--type", "x=f32"];
+    let in_order = [&[source, "--shards", "5"][..], &bad].concat();
+    let shuffled = [
+        &[source, "--shard-size", "64KiB", "--shuffle-seed", "5", "--stack", "f=x,y", "--cast", "f=f32"][..],
+        &bad,
+    ];
+    kill_conversions(folder.path(), [&in_order, &shuffled.concat()], [7, 10], ROWS - ROWS / 300);
+}
+
+/// Kills conversions of these ways in turn, which undisturbed leave so many files, of datasets of `rows` rows.
+fn kill_conversions(folder: &Path, ways: [&[&str]; 2], num_files: [usize; 2], rows: u64) {
     let mut dice = StdRng::seed_from_u64(7);
     let (mut kills, mut went_on, mut rounds) = (0, 0, 0);
-    let whole: Vec<_> = (0..ways.len()).map(|way| folder.path().join(format!("whole-{way}"))).collect();
+    let whole: Vec<_> = (0..ways.len()).map(|way| folder.join(format!("whole-{way}"))).collect();
     let undisturbed: Vec<_> = whole
         .iter()
         .zip(ways)
@@ -89,11 +121,11 @@ fn two_hundred_kills_at_random_moments_change_no_byte() {
             (files(out), began.elapsed())
         })
         .collect();
-    assert_eq!(undisturbed.iter().map(|(files, _)| files.len()).collect::<Vec<_>>(), [9, 7]);
+    assert_eq!(undisturbed.iter().map(|(files, _)| files.len()).collect::<Vec<_>>(), num_files);
 
     while kills < KILLS {
         let (expected, whole_run) = &undisturbed[rounds % ways.len()];
-        let out = folder.path().join(format!("out-{rounds}"));
+        let out = folder.join(format!("out-{rounds}"));
         let conversion = Conversion { args: ways[rounds % ways.len()].to_vec(), out: &out };
         loop {
             let delay = (kills < KILLS).then(|| whole_run.mul_f64(dice.random_range(0.0..0.9)));
@@ -102,7 +134,7 @@ fn two_hundred_kills_at_random_moments_change_no_byte() {
             went_on += u32::from(said.contains("found finished"));
             match Dataset::open(&out) {
                 Ok(dataset) => {
-                    assert_eq!(dataset.len(), ROWS, "a dataset that is there is whole");
+                    assert_eq!(dataset.len(), rows, "a dataset that is there is whole");
                     assert!(verify(&out, |_| {}).unwrap().is_empty());
                 }
                 Err(error) => {

@@ -26,7 +26,7 @@ use crate::error::Result;
 use crate::format::csv::CsvFormat;
 use crate::format::{Framing, InflatedRecords, Piece, RecordMap, Records, Span, Values, text as lines};
 use crate::layout::DecodeInto;
-use crate::map::Region;
+use crate::map::{Preload, Region};
 
 pub(super) use csv::csv;
 pub(super) use tfrecord::tfrecord;
@@ -74,7 +74,8 @@ impl<'a> RecordFile<'a> {
 
     /// A scan that looks at the file `passes` times.
     fn scan(&self, passes: u64) -> Scan<'a> {
-        Scan::new(&self.source.region, &self.options.listener, passes)
+        let keep_pages = self.options.preload != Preload::No;
+        Scan::new(&self.source.region, &self.options.listener, passes, keep_pages)
     }
 
     /// The starts of the records, from the index file or from `scan`.

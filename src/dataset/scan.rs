@@ -59,11 +59,14 @@ pub(super) struct Scan<'a> {
     /// Bytes of the file, each as often as it is looked at.
     bytes: u64,
     bytes_done: AtomicU64,
+    /// Whether pages that were looked at stay mapped.
+    keep_pages: bool,
 }
 
 impl<'a> Scan<'a> {
-    /// A scan that looks at the file `passes` times.
-    pub(super) fn new(region: &'a Region, listener: &'a Listener, passes: u64) -> Self {
+    /// A scan that looks at the file `passes` times. Unless `keep_pages`, what was looked at is let go of: a process is not
+    /// to seem as large as the files it opens.
+    pub(super) fn new(region: &'a Region, listener: &'a Listener, passes: u64, keep_pages: bool) -> Self {
         // Advice: a system that does not take it reads ahead less than it might.
         let _ = region.advise(0..region.len_bytes(), Advice::Sequential);
         Scan {
@@ -71,6 +74,7 @@ impl<'a> Scan<'a> {
             listener,
             bytes: region.len_bytes().saturating_mul(passes),
             bytes_done: AtomicU64::new(0),
+            keep_pages,
         }
     }
 
@@ -93,7 +97,7 @@ impl<'a> Scan<'a> {
                 }
             };
             let made = look(number, start, block);
-            self.done(len as u64);
+            self.done(start..start + len as u64);
             Ok(made)
         })?;
         // What was made of zeros of a file cut short is not believed.
@@ -133,8 +137,13 @@ impl<'a> Scan<'a> {
         made.into_iter().map(|(_, made)| made).collect()
     }
 
-    /// Says that `bytes` more were looked at.
-    pub(super) fn done(&self, bytes: u64) {
+    /// Says that the bytes of `range` were looked at.
+    pub(super) fn done(&self, range: Range<u64>) {
+        let bytes = range.end - range.start;
+        if !self.keep_pages {
+            // Advice: a system that does not take it holds the pages until it wants them.
+            let _ = self.region.advise(range, Advice::DontNeed);
+        }
         if let Some(listener) = &self.listener.0 {
             // Relaxed: a figure for people.
             let done = self.bytes_done.fetch_add(bytes, Ordering::Relaxed) + bytes;
@@ -167,7 +176,7 @@ mod tests {
                 seen.fetch_max(progress.bytes_done, Ordering::Relaxed);
             })
         };
-        let scan = Scan::new(&region, &listener, 1);
+        let scan = Scan::new(&region, &listener, 1, false);
         let blocks = scan.blocks(2..bytes.len() as u64, |number, base, block| (number, base, block.to_vec()));
         let mut end = 2;
         for (expected, (number, base, block)) in blocks.unwrap().into_iter().enumerate() {
@@ -200,16 +209,36 @@ mod tests {
             return;
         }
         let listener = Listener::default();
-        let scan = Scan::new(&region, &listener, 1);
+        let scan = Scan::new(&region, &listener, 1, false);
         assert_eq!(advice_of(&path), Some("sr"));
         drop(scan);
         assert_eq!(advice_of(&path), Some("rr"));
     }
 
     #[test]
+    #[cfg(target_os = "linux")]
+    fn pages_that_were_looked_at_are_let_go_of_unless_they_are_to_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scanned.csv");
+        std::fs::write(&path, vec![0; 1 << 20]).unwrap();
+        let mapped_kib = || {
+            let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+            let of_file = maps.split_once(path.to_str().unwrap()).unwrap().1;
+            let rss = of_file.lines().find_map(|line| line.strip_prefix("Rss:")).unwrap();
+            rss.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+        };
+        let (region, listener) = (Region::map(&path, &Default::default()).unwrap(), Listener::default());
+        for keep in [true, false] {
+            let scan = Scan::new(&region, &listener, 1, keep);
+            scan.blocks(0..1 << 20, |_, _, block| block.len()).unwrap();
+            assert_eq!(mapped_kib(), if keep { 1 << 10 } else { 0 });
+        }
+    }
+
+    #[test]
     fn the_first_error_by_number_is_the_error() {
         let (region, listener) = (Region::from_vec(Vec::new()), Listener::default());
-        let scan = Scan::new(&region, &listener, 1);
+        let scan = Scan::new(&region, &listener, 1, false);
         let failed = scan.in_parallel(100, |number, _| match number {
             0..40 => Ok(number),
             _ => Err(Error::malformed(number.to_string())),

@@ -106,6 +106,9 @@ struct CsvArgs {
     /// Fields in which a missing value is an error.
     #[arg(long, value_delimiter = ',', value_name = "FIELDS")]
     required: Vec<String>,
+    /// The values of a field of classes, which is read as their numbers, from 0.
+    #[arg(long = "dictionary", value_name = "FIELD=VALUE,VALUE,…", value_parser = named)]
+    dictionaries: Vec<(String, String)>,
     /// Text is read as bytes, whatever its encoding.
     #[arg(long)]
     text_as_bytes: bool,
@@ -127,7 +130,8 @@ impl CsvArgs {
             || self.text_as_bytes
             || [&self.names, &self.na, &self.required].iter().any(|names| !names.is_empty())
             || !self.types.is_empty()
-            || !self.defaults.is_empty();
+            || !self.defaults.is_empty()
+            || !self.dictionaries.is_empty();
         if !asked {
             return options;
         }
@@ -154,6 +158,9 @@ impl CsvArgs {
         }
         for field in &self.required {
             csv = csv.required(field);
+        }
+        for (field, values) in &self.dictionaries {
+            csv = csv.dictionary(field, values.split(','));
         }
         options.csv(csv)
     }

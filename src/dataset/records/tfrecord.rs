@@ -36,9 +36,8 @@ fn walk(region: &Region, scan: &Scan<'_>) -> Result<Vec<u64>> {
     let walked = scan.in_parallel(parts.len(), |number, _| {
         let mut starts = Vec::new();
         let part = parts[number].clone();
-        let bytes = part.end - part.start;
-        let end = frame::scan(region, part, &mut starts);
-        scan.done(bytes);
+        let end = frame::scan(region, part.clone(), &mut starts);
+        scan.done(part);
         // An error is believed where the file is walked from its beginning: a part may begin within a payload.
         Ok(end.ok().map(|end| (starts, end)))
     })?;

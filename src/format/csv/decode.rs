@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::token::{After, Cell, cell_at};
 use super::value::{Number, truth};
@@ -23,6 +25,9 @@ pub(crate) enum Missing {
     Refuse,
 }
 
+/// The number of each value of a column of classes.
+pub(crate) type Dictionary = HashMap<Box<[u8]>, i64>;
+
 /// What becomes of one field of a record.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct FieldPlan {
@@ -34,6 +39,15 @@ pub(crate) struct FieldPlan {
     pub(crate) stacked: bool,
     pub(crate) csv_type: CsvType,
     pub(crate) missing: Missing,
+    /// Of a field of classes, which is read as `i64`.
+    pub(crate) dictionary: Option<Arc<Dictionary>>,
+}
+
+impl FieldPlan {
+    /// Whether spaces around the cell are part of it.
+    fn spaces_count(&self) -> bool {
+        self.csv_type.dtype().is_none() || self.dictionary.is_some()
+    }
 }
 
 /// The row that is written.
@@ -142,7 +156,7 @@ impl CsvDecoder {
         let (cell, after) = cell_at(self.dialect, record, at)?;
         let bytes = if cell.doubled { cell.bytes() } else { Cow::Borrowed(cell.raw) };
         let is_text = field.csv_type.dtype().is_none();
-        if self.is_missing(&bytes, is_text) {
+        if self.is_missing(&bytes, field.spaces_count()) {
             match &field.missing {
                 Missing::Null if field.stacked => row.nulls.push(column),
                 Missing::Null => row.row.set_null(column),
@@ -167,6 +181,12 @@ impl CsvDecoder {
         }
         let width = field.csv_type.dtype().map_or(0, |dtype| dtype.width_bytes());
         let out = &mut row.row.values(column)[field.offset_bytes..field.offset_bytes + width];
+        if let Some(dictionary) = &field.dictionary {
+            let class =
+                dictionary.get(&*bytes).ok_or_else(|| self.no_class(index, &bytes).at_byte(at as u64))?;
+            class.put(out);
+            return Ok(after);
+        }
         match put(field.csv_type, bytes.trim_ascii(), out) {
             Some(()) => Ok(after),
             None => Err(self.bad_cell(index, &bytes).at_byte(at as u64)),
@@ -182,6 +202,7 @@ impl CsvDecoder {
         match field.csv_type {
             CsvType::F64 => self.number::<f64>(record, at, index, column, row),
             CsvType::F32 => self.number::<f32>(record, at, index, column, row),
+            CsvType::I64 if field.dictionary.is_some() => self.other(record, at, index, column, row),
             CsvType::I64 => self.number::<i64>(record, at, index, column, row),
             CsvType::I32 => self.number::<i32>(record, at, index, column, row),
             CsvType::Bool | CsvType::Text | CsvType::Bytes => self.other(record, at, index, column, row),
@@ -212,6 +233,16 @@ impl CsvDecoder {
             } else {
                 "Text"
             },
+        ))
+    }
+
+    #[cold]
+    fn no_class(&self, index: usize, cell: &[u8]) -> Error {
+        Error::malformed(format!(
+            "expected one of the values of the dictionary of field {index}, '{}', found '{}'; add it to the dictionary, or \
+             name it in na_values",
+            self.names[index],
+            shortened(cell)
         ))
     }
 

@@ -85,7 +85,7 @@ impl fmt::Display for CsvType {
 ///
 /// - with `InvalidArgument`, the bad value in the message, for a delimiter or comment byte that cannot be one, a column the
 ///   file does not have, a column selected or stacked twice or both required and with a default, a default that is no
-///   value of its column's type, a stack of no columns, of text, or of another column's name, a selection of nothing, and
+///   value of its column's type, a dictionary that is empty, says a value twice, or is of a column with a type or in a stack, a stack of no columns, of text, or of another column's name, a selection of nothing, and
 ///   [`names`](Self::names) that are not as many as there are fields;
 /// - with `Malformed` for a file that has no record to say how many fields there are, two fields of one name, or text that
 ///   is no UTF-8 in its header;
@@ -108,6 +108,7 @@ pub struct CsvOptions {
     pub(super) required: Vec<String>,
     pub(super) select: Option<Vec<String>>,
     pub(super) stacks: Vec<(String, Vec<String>)>,
+    pub(super) dictionaries: Vec<(String, Vec<String>)>,
     pub(super) text_as_bytes: bool,
     pub(super) infer_rows: usize,
 }
@@ -127,6 +128,7 @@ impl Default for CsvOptions {
             required: Vec::new(),
             select: None,
             stacks: Vec::new(),
+            dictionaries: Vec::new(),
             text_as_bytes: false,
             infer_rows: 10_000,
         }
@@ -234,6 +236,23 @@ impl CsvOptions {
         columns: impl IntoIterator<Item = impl Into<String>>,
     ) -> Self {
         self.stacks.push((name.into(), columns.into_iter().map(Into::into).collect()));
+        self
+    }
+
+    /// Reads column `name` as classes: a cell becomes its number among `values`, an `i64`, counted from 0. A cell that is
+    /// none of them is an error when it is read; as in text, spaces count. [`Dataset::class_names`] gives the values back,
+    /// also once converted, and Hugging Face's `datasets` knows them as a `ClassLabel`. Default: text is text.
+    ///
+    /// [`Dataset::distinct`] says which values a column of text holds.
+    ///
+    /// [`Dataset::class_names`]: crate::Dataset::class_names
+    /// [`Dataset::distinct`]: crate::Dataset::distinct
+    pub fn dictionary(
+        mut self,
+        name: impl Into<String>,
+        values: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        self.dictionaries.push((name.into(), values.into_iter().map(Into::into).collect()));
         self
     }
 

@@ -2,13 +2,16 @@
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
+use serde_json::json;
 
-use super::decode::{FieldPlan, Missing, put, shortened};
+use super::decode::{Dictionary, FieldPlan, Missing, put, shortened};
 use super::infer::Guess;
 use super::{CsvDecoder, CsvOptions, CsvType, Dialect};
 use crate::error::{Error, Result};
+use crate::format::hf::SCHEMA_KEY;
 use crate::layout::{DType, tensor_field};
 
 /// What was said of one field.
@@ -17,6 +20,8 @@ pub(super) struct Role<'a> {
     pub(super) csv_type: Option<CsvType>,
     default: Option<&'a str>,
     required: bool,
+    /// Its values, where it holds classes.
+    dictionary: Option<&'a [String]>,
     /// Its stack, and its place in it.
     stack: Option<(usize, usize)>,
     selected: bool,
@@ -127,6 +132,20 @@ impl<'a> Plan<'a> {
         for name in &options.required {
             self.role(names.find(name, "the required column")?).required = true;
         }
+        for (name, values) in &options.dictionaries {
+            let column = names.find(name, "the column with a dictionary")?;
+            let role = self.role(column);
+            let refuse = |why: &str| Err(Error::invalid(format!("the dictionary of column '{name}' {why}")));
+            if role.csv_type.is_some() || role.stack.is_some() || matches!(column, Column::Stack(_)) {
+                return refuse("is of a column with a type of its own, or in a stack");
+            }
+            if values.is_empty() {
+                return refuse("has no values");
+            }
+            if role.dictionary.replace(values).is_some() {
+                return refuse("is given twice");
+            }
+        }
         for (role, name) in self.roles.iter_mut().zip(names.in_order) {
             // What is said of a field goes before what is said of its stack.
             if let Some((number, _)) = role.stack
@@ -221,6 +240,7 @@ impl<'a> Plan<'a> {
                 stacked: false,
                 csv_type,
                 missing: Missing::Null,
+                dictionary: None,
             })
             .collect();
         // The fields of each stack, in its order.
@@ -261,17 +281,39 @@ impl<'a> Plan<'a> {
         }
         for (index, plan) in plans.iter_mut().enumerate() {
             let role = &self.roles[index];
-            plan.missing = match role.default {
+            plan.dictionary =
+                role.dictionary.map(|values| dictionary(values, &names[index]).map(Arc::new)).transpose()?;
+            plan.missing = match (role.default, &plan.dictionary) {
                 _ if role.required => Missing::Refuse,
-                None => Missing::Null,
-                Some(value) => Missing::Default(default_bytes(plan.csv_type, value, &names[index])?),
+                (None, _) => Missing::Null,
+                (Some(value), None) => Missing::Default(default_bytes(plan.csv_type, value, &names[index])?),
+                (Some(value), Some(dictionary)) => {
+                    let class = dictionary.get(value.as_bytes()).ok_or_else(|| {
+                        Error::invalid(format!(
+                            "the default '{value}' of column '{}' is not in its dictionary",
+                            names[index]
+                        ))
+                    })?;
+                    Missing::Default(Box::new(class.to_ne_bytes()))
+                }
             };
         }
+        let classes = self.roles.iter().zip(&names).filter_map(|(role, name)| {
+            role.dictionary.filter(|_| role.wanted()).map(|values| (name.as_str(), values))
+        });
+        let schema = Schema::new(schema);
+        let schema = match classes_metadata(&schema, classes.collect()) {
+            Some(info) => schema.with_metadata(HashMap::from([(SCHEMA_KEY.to_owned(), info)])),
+            None => schema,
+        };
         let na_values = self.options.na_values.iter().map(|value| value.clone().into_bytes());
-        Ok((Schema::new(schema), CsvDecoder::new(dialect, plans, names, na_values)))
+        Ok((schema, CsvDecoder::new(dialect, plans, names, na_values)))
     }
 
     fn type_of(&self, role: &Role<'_>, guess: Guess) -> CsvType {
+        if role.dictionary.is_some() {
+            return CsvType::I64;
+        }
         if let Some(csv_type) = role.csv_type {
             return csv_type;
         }
@@ -313,6 +355,48 @@ impl<'a> Plan<'a> {
         let dtype = csv_type.dtype().ok_or_else(|| no_number(csv_type, "its type"))?;
         Ok((csv_type, dtype))
     }
+}
+
+/// The number of each of `values`, those of column `name`.
+fn dictionary(values: &[String], name: &str) -> Result<Dictionary> {
+    let mut dictionary = Dictionary::with_capacity(values.len());
+    for (number, value) in (0..).zip(values) {
+        if dictionary.insert(value.as_bytes().into(), number).is_some() {
+            return Err(Error::invalid(format!(
+                "the dictionary of column '{name}' has the value '{value}' twice"
+            )));
+        }
+    }
+    Ok(dictionary)
+}
+
+/// The features of a table some of whose columns hold classes, as Hugging Face's `datasets` keeps them in the metadata of a
+/// schema; `None` without classes.
+fn classes_metadata(schema: &Schema, classes: HashMap<&str, &[String]>) -> Option<String> {
+    if classes.is_empty() {
+        return None;
+    }
+    let value = |data_type: &DataType| {
+        let dtype = match data_type {
+            DataType::Boolean => "bool".to_owned(),
+            DataType::Utf8 => "string".to_owned(),
+            DataType::Binary => "binary".to_owned(),
+            number => number.to_string().to_lowercase(),
+        };
+        json!({ "dtype": dtype, "_type": "Value" })
+    };
+    let features = schema.fields().iter().map(|field| {
+        let feature = match (classes.get(field.name().as_str()), field.data_type()) {
+            (Some(names), _) => json!({ "names": names, "_type": "ClassLabel" }),
+            (None, DataType::FixedSizeList(item, len)) => {
+                json!({ "feature": value(item.data_type()), "length": len, "_type": "Sequence" })
+            }
+            (None, data_type) => value(data_type),
+        };
+        (field.name().clone(), feature)
+    });
+    let features: serde_json::Map<_, _> = features.collect();
+    Some(json!({ "info": { "features": features } }).to_string())
 }
 
 /// A default as the decoder writes it.

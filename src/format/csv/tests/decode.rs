@@ -174,3 +174,40 @@ fn a_space_may_be_the_delimiter() {
     assert_eq!(columns[1].i64s(), [2]);
     assert_eq!(columns[2].valid, [false]);
 }
+
+#[test]
+fn a_dictionary_makes_classes_of_text() {
+    let options = CsvOptions::new().dictionary("paid", ["card", "cash", " card", "a,\"b\""]);
+    let file = "n,paid\n1,cash\n2,card\n3, card\n4,\"a,\"\"b\"\"\"\n5,\"card\"\n6,\n";
+    let (format, columns) = read(&options, file.as_bytes()).unwrap();
+    assert_eq!(columns[1].i64s(), [1, 0, 2, 3, 0, 0]);
+    assert_eq!(columns[1].valid, [true, true, true, true, true, false]);
+    let info = format.schema().metadata()["huggingface"].as_bytes();
+    let classes = crate::format::hf::class_names(info).unwrap();
+    assert_eq!((classes.len(), &*classes[0].column), (1, "paid"));
+    assert_eq!(classes[0].names, ["card", "cash", " card", "a,\"b\""]);
+
+    let with_default = options.clone().default_value("paid", "cash").na_values(["?"]);
+    assert_eq!(values(&with_default, "n,paid\n1,\n2,?\n3,card\n")[1].i64s(), [1, 1, 0]);
+}
+
+#[test]
+fn a_cell_that_is_not_in_the_dictionary_is_an_error() {
+    let options = CsvOptions::new().dictionary("paid", ["card", "cash"]);
+    let error = read(&options, b"n,paid\n1,cash\n2,gold\n").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Malformed);
+    assert!(error.message().contains("'paid', found 'gold'; add it"), "{error}");
+    for (options, words) in [
+        (CsvOptions::new().dictionary("paid", ["a", "a"]), "has the value 'a' twice"),
+        (CsvOptions::new().dictionary("paid", [""; 0]), "has no values"),
+        (CsvOptions::new().dictionary("gone", ["a"]), "'gone' is no column"),
+        (CsvOptions::new().dictionary("paid", ["a"]).column("paid", CsvType::Text), "a type of its own"),
+        (CsvOptions::new().dictionary("n", ["1"]).stack("s", ["n"]), "in a stack"),
+        (CsvOptions::new().dictionary("paid", ["a"]).dictionary("paid", ["b"]), "given twice"),
+        (CsvOptions::new().dictionary("paid", ["a"]).default_value("paid", "b"), "not in its dictionary"),
+    ] {
+        let error = read(&options, b"n,paid\n1,a\n").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+        assert!(error.message().contains(words), "{error}");
+    }
+}
