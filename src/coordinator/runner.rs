@@ -25,7 +25,7 @@ pub type EnqueueOp = Arc<dyn Fn() -> Result<()> + Send + Sync>;
 /// use forebay::queue::{FifoQueue, Queue};
 /// use forebay::{Error, ErrorKind};
 ///
-/// let squares = Arc::new(FifoQueue::new(10));
+/// let squares = Arc::new(FifoQueue::new(10)?);
 /// let (next, queue) = (AtomicU64::new(0), squares.clone());
 /// let runner = QueueRunner::repeated(&squares, 2, move || {
 ///     let n = next.fetch_add(1, Ordering::Relaxed);

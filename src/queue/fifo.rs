@@ -1,209 +1,149 @@
-//! How do many threads hand values to many others, first in, first out?
-//!
-//! Through crossbeam's `ArrayQueue`, a bounded lock-free ring, with [`Waiters`] for those who find it full or
-//! empty and a *gate* that makes closing exact.
-//!
-//! # The gate
-//!
-//! `ArrayQueue` knows no close, and a flag beside it would race: a push looks at the flag, the queue is
-//! closed, a consumer finds it closed and empty and leaves, the push succeeds, and its value is never popped.
-//! So a push goes in through a gate, one word that holds the flag and the number of pushes under way, and out
-//! again. Once the flag is set nobody goes in, so the number only falls; a consumer believes an empty queue
-//! to be the end of it when the flag is set and nobody is inside.
-//!
-//! # Invariants
-//!
-//! - A push that succeeds is popped, or dropped with the queue when nobody pops to the end.
-//! - Once a pop has found the end, every push is refused and every pop finds the end.
-//! - The values of one producer are popped in the order it pushed them.
-//!
-//! # Deliberately absent
-//!
-//! Taking many at once, putting back, cancelling what waits: a lock is needed for these, and they belong to
-//! the queues built over this one.
+//! First in, first out: [`FifoQueue`].
+#![forbid(unsafe_code)]
 
-use super::sync::{ArrayQueue, AtomicUsize, Ordering};
-use super::wait::Waiters;
-use crossbeam::utils::CachePadded;
-use std::fmt;
+use super::blocking::Blocking;
+use super::core::{Core, PopError, PushError};
+use super::forward::forward;
+use super::registry::{self, Spec};
+use super::ring::Ring;
+use super::segments::Segments;
+use crate::error::{Error, Result};
+use std::any::type_name;
+use std::sync::Arc;
 
-/// The flag in the gate: no push may go in.
-const CLOSED: usize = 1;
-/// One push inside the gate.
-const INSIDE: usize = 2;
-
-/// A bounded queue, first in, first out, for any number of producers and consumers.
-///
-/// It is shared by reference or in an `Arc`, so nobody can be waiting when it is dropped.
-///
-/// ```
-/// use forebay::queue::{Fifo, PushError};
-///
-/// let lines = Fifo::new(2);
-/// std::thread::scope(|scope| {
-///     scope.spawn(|| {
-///         for line in ["to be", "or not", "to be"] {
-///             lines.push(line).unwrap();
-///         }
-///         lines.close();
-///     });
-///     assert_eq!(std::iter::from_fn(|| lines.pop()).collect::<Vec<_>>(), ["to be", "or not", "to be"]);
-/// });
-/// assert_eq!(lines.try_push("that is"), Err(PushError::Closed("that is")));
-/// ```
-pub struct Fifo<T> {
-    queue: ArrayQueue<T>,
-    /// `CLOSED`, and `INSIDE` times the number of pushes under way.
-    gate: CachePadded<AtomicUsize>,
-    /// Producers, for room.
-    room: CachePadded<Waiters>,
-    /// Consumers, for items or the end.
-    items: CachePadded<Waiters>,
-}
-
-/// Why a push was refused, and the value back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PushError<T> {
-    /// There is no room, until somebody pops.
-    Full(T),
-    /// The queue is closed for good.
-    Closed(T),
-}
-
-/// Why there was nothing to pop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PopError {
-    /// Nothing is there, for the moment.
-    Empty,
-    /// The queue is closed and nothing is left in it.
-    Closed,
-}
-
-impl<T> Fifo<T> {
-    /// An open, empty queue with room for `capacity` values.
+forward! {
+    /// A queue between threads, first in, first out, bounded or not.
     ///
-    /// # Panics
+    /// The elements of one producer are taken in the order in which it added them. Single operations take no lock; what they
+    /// have in common with the other queues is the trait [`Queue`](super::Queue).
     ///
-    /// When `capacity` is 0.
-    pub fn new(capacity: usize) -> Self {
-        assert!(capacity > 0, "the capacity of a queue must be at least 1, got 0");
-        Fifo {
-            queue: ArrayQueue::new(capacity),
-            gate: CachePadded::new(AtomicUsize::new(0)),
-            room: CachePadded::new(Waiters::new()),
-            items: CachePadded::new(Waiters::new()),
-        }
-    }
+    /// Whoever takes many has its turn to itself, but a taker of single elements may come between. When it fails, because too
+    /// few are left, what it had taken comes out first again. Elements left in a queue that is dropped are dropped with it.
+    ///
+    /// ```
+    /// use forebay::ErrorKind;
+    /// use forebay::queue::{FifoQueue, Queue};
+    ///
+    /// # fn main() -> forebay::Result<()> {
+    /// let lines = FifoQueue::new(2)?;
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| {
+    ///         for line in ["to be", "or not", "to be"] {
+    ///             lines.enqueue(line).unwrap();
+    ///         }
+    ///         lines.close(false);
+    ///     });
+    ///     assert_eq!(lines.dequeue_many(2).unwrap(), ["to be", "or not"]);
+    ///     assert_eq!(lines.dequeue_up_to(2).unwrap(), ["to be"]);
+    ///     assert_eq!(lines.dequeue().unwrap_err().kind(), ErrorKind::OutOfRange);
+    /// });
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub struct FifoQueue<T>: Queue<T> over FifoCore<T>;
+}
 
-    /// Pushes `value`, waiting while there is no room.
+impl<T: Send> FifoQueue<T> {
+    /// An open, empty queue with room for `capacity` elements. The room is reserved at once, and takes up memory as it is first used.
     ///
     /// # Errors
     ///
-    /// The value back, when the queue is closed, also while waiting.
-    #[inline]
-    pub fn push(&self, value: T) -> Result<(), T> {
-        let mut held = Some(value);
-        self.room.wait_until(|| {
-            match self.try_push(held.take().expect("a full queue gives the value back")) {
-                Ok(()) => Some(Ok(())),
-                Err(PushError::Closed(value)) => Some(Err(value)),
-                Err(PushError::Full(value)) => {
-                    held = Some(value);
-                    None
-                }
-            }
-        })
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a capacity of 0,
+    /// [`TooLarge`](crate::ErrorKind::TooLarge) if there is no memory for that much room.
+    pub fn new(capacity: usize) -> Result<Self> {
+        at_least_one(capacity)?;
+        Ok(FifoQueue(Blocking::new(FifoCore::Ring(Ring::new(capacity)?))))
     }
 
-    /// Pushes `value`, if there is room.
-    ///
-    /// # Errors
-    ///
-    /// The value back, when the queue is full or closed.
-    #[inline]
-    pub fn try_push(&self, value: T) -> Result<(), PushError<T>> {
-        let open = |gate: usize| (gate & CLOSED == 0).then_some(gate + INSIDE);
-        // Relaxed, both: the count carries no data, and the flag is in the word that is exchanged.
-        if self.gate.fetch_update(Ordering::Relaxed, Ordering::Relaxed, open).is_err() {
-            return Err(PushError::Closed(value));
-        }
-        let pushed = self.queue.push(value).map_err(PushError::Full);
-        // Release pairs with the Acquire in `try_pop`: who finds nobody inside finds what was pushed.
-        if self.gate.fetch_sub(INSIDE, Ordering::Release) & CLOSED != 0 {
-            // Consumers may wait for no more than to see this push leave.
-            self.items.wake_all();
-        } else if pushed.is_ok() {
-            self.items.wake_one();
-        }
-        pushed
-    }
-
-    /// Pops the oldest value, waiting for one; `None` when the queue is closed and nothing is left in it.
-    #[inline]
-    pub fn pop(&self) -> Option<T> {
-        self.items.wait_until(|| match self.try_pop() {
-            Ok(value) => Some(Some(value)),
-            Err(PopError::Closed) => Some(None),
-            Err(PopError::Empty) => None,
-        })
-    }
-
-    /// Pops the oldest value, if there is one.
-    ///
-    /// # Errors
-    ///
-    /// [`PopError`] says whether it is worth coming back.
-    #[inline]
-    pub fn try_pop(&self) -> Result<T, PopError> {
-        let popped = self.queue.pop().ok_or(PopError::Empty).or_else(|empty| {
-            // Acquire pairs with the Release in `try_push`: every push that got in is seen by the pop below.
-            match self.gate.load(Ordering::Acquire) {
-                CLOSED => self.queue.pop().ok_or(PopError::Closed),
-                _ => Err(empty),
-            }
-        });
-        if popped.is_ok() {
-            self.room.wake_one();
-        }
-        popped
-    }
-
-    /// Refuses every push from here on and wakes everybody who waits. What is inside can still be popped.
-    pub fn close(&self) {
-        // Relaxed: the flag carries no data; parked threads see it by the fences of the waiting layer.
-        self.gate.fetch_or(CLOSED, Ordering::Relaxed);
-        self.room.wake_all();
-        self.items.wake_all();
-    }
-
-    /// Whether the queue was closed. It may still hold values.
-    pub fn is_closed(&self) -> bool {
-        // Relaxed: pairs with no data, as in `close`.
-        self.gate.load(Ordering::Relaxed) & CLOSED != 0
-    }
-
-    /// How many values lie in the queue; under concurrent use, how many lay in it a moment ago.
-    pub fn len(&self) -> usize {
-        self.queue.len()
-    }
-
-    /// Whether [`len`](Fifo::len) is 0.
-    pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
-
-    /// How many values there is room for.
-    pub fn capacity(&self) -> usize {
-        self.queue.capacity()
+    /// An open, empty queue that is never full: it takes up memory as it grows.
+    pub fn unbounded() -> Self {
+        FifoQueue(Blocking::new(FifoCore::Segments(Segments::new())))
     }
 }
 
-impl<T> fmt::Debug for Fifo<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fifo")
-            .field("len", &self.len())
-            .field("capacity", &self.capacity())
-            .field("is_closed", &self.is_closed())
-            .finish_non_exhaustive()
+impl<T: Send + 'static> FifoQueue<T> {
+    /// The queue that this process knows by `name`, made here if there is none: bounded, or unbounded where `capacity` is `None`.
+    /// See [`shared`](super::shared).
+    ///
+    /// ```
+    /// use forebay::queue::{FifoQueue, Queue};
+    ///
+    /// # fn main() -> forebay::Result<()> {
+    /// let producer = FifoQueue::shared("file names", Some(32))?;
+    /// let consumer = FifoQueue::<String>::attach("file names")?;
+    /// producer.enqueue("a.tfrecord".to_owned())?;
+    /// assert_eq!(consumer.dequeue()?, "a.tfrecord");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if a queue of that name is there and differs. As
+    /// [`new`](Self::new).
+    pub fn shared(name: &str, capacity: Option<usize>) -> Result<Arc<Self>> {
+        let spec = Spec::new("FIFO queue")
+            .with("element type", type_name::<T>())
+            .with("capacity", capacity.map_or("unbounded".to_owned(), |capacity| capacity.to_string()));
+        registry::shared(name, &spec, || capacity.map_or_else(|| Ok(Self::unbounded()), Self::new))
+    }
+}
+
+/// Refuses a capacity of 0.
+pub(super) fn at_least_one(capacity: usize) -> Result<()> {
+    if capacity == 0 {
+        return Err(Error::invalid("the capacity of a queue must be at least 1, got 0"));
+    }
+    Ok(())
+}
+
+enum FifoCore<T> {
+    Ring(Ring<T>),
+    Segments(Segments<T>),
+}
+
+/// Does the same with either.
+macro_rules! either {
+    ($core:expr, $inner:ident => $does:expr) => {
+        match $core {
+            FifoCore::Ring($inner) => $does,
+            FifoCore::Segments($inner) => $does,
+        }
+    };
+}
+
+impl<T: Send> Core for FifoCore<T> {
+    type Item = T;
+
+    const WAKES_AFTER_RMW: bool = Ring::<T>::WAKES_AFTER_RMW && Segments::<T>::WAKES_AFTER_RMW;
+
+    #[inline]
+    fn push(&self, value: T, admitted: bool) -> Result<(), PushError<T>> {
+        either!(self, core => core.push(value, admitted))
+    }
+
+    #[inline]
+    fn pop(&self) -> Result<T, PopError> {
+        either!(self, core => core.pop())
+    }
+
+    fn close(&self) {
+        either!(self, core => core.close());
+    }
+
+    fn is_closed(&self) -> bool {
+        either!(self, core => core.is_closed())
+    }
+
+    fn is_still_open(&self) -> bool {
+        either!(self, core => core.is_still_open())
+    }
+
+    fn len(&self) -> usize {
+        either!(self, core => core.len())
+    }
+
+    fn capacity(&self) -> Option<usize> {
+        either!(self, core => core.capacity())
     }
 }

@@ -1,8 +1,10 @@
 //! What the classic queues have in common.
+#![forbid(unsafe_code)]
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A queue of elements between threads: what is put in comes out once, in the order the kind of queue stands for.
 ///
@@ -76,4 +78,28 @@ pub trait Queue<T>: Send + Sync {
 
     /// How many elements there is room for; `None` without a bound.
     fn capacity(&self) -> Option<usize>;
+}
+
+/// The queue at `index`, for programs that choose among several as they go.
+///
+/// ```
+/// use forebay::queue::{FifoQueue, Queue, select_queue};
+/// use std::sync::Arc;
+///
+/// # fn main() -> forebay::Result<()> {
+/// let queues = [Arc::new(FifoQueue::new(1)?), Arc::new(FifoQueue::new(1)?)];
+/// select_queue(&queues, 1)?.enqueue('b')?;
+/// assert_eq!((queues[0].size(), queues[1].dequeue()?), (0, 'b'));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if there is no queue at `index`.
+pub fn select_queue<Q: ?Sized>(queues: &[Arc<Q>], index: usize) -> Result<&Arc<Q>> {
+    queues.get(index).ok_or_else(|| {
+        let len = queues.len();
+        Error::invalid(format!("queue {index} was selected, but there are {len}, counted from 0"))
+    })
 }

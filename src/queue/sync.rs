@@ -1,30 +1,32 @@
 //! Which atomics, locks and cells the rings are made of: std's, or, under `--cfg loom`, loom's, which run a
 //! test once for every interleaving and every stale value that the memory model allows.
 //!
-//! The two differ in two places. Loom hands out the pointer into an `UnsafeCell` for the length of a closure
-//! only, so that it can watch the access; the std side wears the same shape. And crossbeam's `ArrayQueue` is
-//! not instrumented for loom, so that a queue under a lock stands in for it: what is modelled then is what
-//! lies around the queue, not the queue.
+//! The two differ in three places. Loom hands out the pointer into an `UnsafeCell` for the length of a closure
+//! only, so that it can watch the access; the std side wears the same shape. Loom's atomics and cells are made one by one,
+//! where std's can be had as zeroed memory. And crossbeam's `SegQueue` is not instrumented for loom, so that a queue under a
+//! lock stands in for it: what is modelled then is what lies around the queue, not the queue.
 
 #[cfg(loom)]
 pub(super) use loom::{
     cell::UnsafeCell,
     hint::spin_loop,
     sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering, fence},
-    sync::{Arc, Condvar, Mutex, MutexGuard},
+    sync::{Arc, Condvar, Mutex, MutexGuard, WaitTimeoutResult},
     thread::yield_now,
 };
 
 #[cfg(not(loom))]
-pub(super) use crossbeam::queue::ArrayQueue;
+pub(super) use crossbeam::queue::SegQueue;
 
 #[cfg(not(loom))]
 pub(super) use std::{
     hint::spin_loop,
     sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering, fence},
-    sync::{Arc, Condvar, Mutex, MutexGuard},
+    sync::{Arc, Condvar, Mutex, MutexGuard, WaitTimeoutResult},
     thread::yield_now,
 };
+
+use crate::error::{Error, ErrorKind, Result};
 
 /// `std::cell::UnsafeCell`, in loom's shape.
 #[cfg(not(loom))]
@@ -43,41 +45,61 @@ impl<T> UnsafeCell<T> {
     }
 }
 
-/// `crossbeam::queue::ArrayQueue`, as far as it is used here, under a lock.
-#[cfg(loom)]
-pub(super) struct ArrayQueue<T> {
-    values: Mutex<std::collections::VecDeque<T>>,
-    capacity: usize,
+/// What begins as `Default` gives it, and for which zeroed memory is the same.
+///
+/// # Safety
+///
+/// Without `--cfg loom`, memory of zeros is a valid value and equal to the default one.
+pub(super) unsafe trait Zeroed: Default {}
+
+/// `len` values as `Default` gives them. The memory is reserved at once and, where the operating system does so, filled with
+/// pages at their first use.
+///
+/// # Errors
+///
+/// [`ErrorKind::TooLarge`] if there is no such memory.
+pub(super) fn zeroed<T: Zeroed>(len: usize) -> Result<Box<[T]>> {
+    let too_large = || {
+        let bytes = len as u128 * size_of::<T>() as u128;
+        let message =
+            format!("a queue with room for {len} elements takes {bytes} bytes, more than there is memory");
+        Error::new(ErrorKind::TooLarge, message)
+    };
+    #[cfg(loom)]
+    return if len < 64 { Ok((0..len).map(|_| T::default()).collect()) } else { Err(too_large()) };
+    #[cfg(not(loom))]
+    {
+        use std::alloc::{Layout, alloc_zeroed};
+        let layout = Layout::array::<T>(len).map_err(|_| too_large())?;
+        if layout.size() == 0 {
+            return Ok((0..len).map(|_| T::default()).collect());
+        }
+        // SAFETY: the layout has a size, as was just checked.
+        let first = unsafe { alloc_zeroed(layout) }.cast::<T>();
+        if first.is_null() {
+            return Err(too_large());
+        }
+        // SAFETY: the memory was allocated with the layout of a slice of `len` values, which is that of the box, and zeros
+        // are valid values by the contract of `Zeroed`.
+        Ok(unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(first, len)) })
+    }
 }
 
+/// `crossbeam::queue::SegQueue`, as far as it is used here, under a lock.
 #[cfg(loom)]
-impl<T> ArrayQueue<T> {
-    pub(super) fn new(capacity: usize) -> Self {
-        ArrayQueue { values: Mutex::default(), capacity }
+pub(super) struct SegQueue<T>(Mutex<std::collections::VecDeque<T>>);
+
+#[cfg(loom)]
+impl<T> SegQueue<T> {
+    pub(super) fn new() -> Self {
+        SegQueue(Mutex::default())
     }
 
-    pub(super) fn push(&self, value: T) -> Result<(), T> {
-        let mut values = self.values.lock().unwrap();
-        if values.len() == self.capacity {
-            return Err(value);
-        }
-        values.push_back(value);
-        Ok(())
+    pub(super) fn push(&self, value: T) {
+        self.0.lock().unwrap().push_back(value);
     }
 
     pub(super) fn pop(&self) -> Option<T> {
-        self.values.lock().unwrap().pop_front()
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.values.lock().unwrap().len()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    pub(super) fn capacity(&self) -> usize {
-        self.capacity
+        self.0.lock().unwrap().pop_front()
     }
 }

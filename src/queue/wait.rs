@@ -2,22 +2,28 @@
 //!
 //! # The algorithm
 //!
-//! An eventcount. The condition waited for lives elsewhere, in atomics; here is kept only how many threads
-//! wait, and a generation that every wake-up moves on.
+//! An eventcount that hands out wake-ups one by one. The condition waited for lives elsewhere, in atomics; here is
+//! kept only how many threads wait, and how many *calls* are on their way to them. Both numbers are changed under a lock;
+//! their difference, the threads that nobody has called yet, is published in one word for those who wake.
 //!
 //! ```text
-//! wait_until(condition)                           wake_all()
+//! wait_until(condition)                           wake_one(), wake_all()
 //!
-//!     spin, then yield; return if it holds            the change      (made by the caller, before)
-//!     waiting += 1                                F2  fence(SeqCst)
-//! F1  fence(SeqCst)                                   if waiting == 0: return
-//!     loop                                            lock
-//!         seen = generation                               generation += 1
-//!         if condition: waiting -= 1; return          unlock
+//!     loop                                            the change      (made by the caller, before)
+//!         spin, then yield; return if it holds    F2  fence(SeqCst)
+//!         lock                                        if uncalled == 0: return
+//!             waiting += 1                            lock
+//!         unlock                                          if calls < waiting:
+//! F1      fence(SeqCst)                                       calls += 1, or = waiting
+//!         if condition: leave; return                 unlock
 //!         lock                                        notify
-//!             while generation == seen: sleep
+//!             while calls == 0: sleep
+//!             calls -= 1; waiting -= 1
 //!         unlock
 //! ```
+//!
+//! Where the change is a `SeqCst` read-modify-write, and `uncalled` is read `SeqCst`, the two need no fence between them: both
+//! stand in the total order that the fence would stand in. [`Waiters::wake_one_after_rmw`] is for such changes.
 //!
 //! # Why no wake-up is lost
 //!
@@ -27,28 +33,33 @@
 //!
 //! - *F2 before F1*: what was written before F2 is seen by what is read after F1. The condition is looked at
 //!   after F1, so the change is seen, and nobody sleeps.
-//! - *F1 before F2*: the waker reads a count above zero and moves the generation on. If `seen` is the old
-//!   generation, the waiter finds it changed under the lock, or is asleep and hears the notification; either
-//!   way it looks again. If `seen` is the new one, reading it (Acquire) has made everything visible that came
-//!   before it was moved on (Release), the change among it, and the condition is looked at after.
+//! - *F1 before F2*: the waker reads a count above zero and calls. The waiter finds the call under the lock, or is asleep
+//!   and hears the notification; either way it looks again, and the lock has made the change visible.
 //!
-//! A waiter stays counted from one sleep to the next, so the argument needs F1 once a wait, not once a sleep.
+//! A waiter that was called is no longer counted as uncalled, so that a hundred changes before it runs cost one call; those
+//! after the first find nobody to call. The waiter sees them all the same: it sleeps again only after counting itself anew,
+//! F1, and a look.
 //!
 //! # Invariants
 //!
+//! - `calls <= waiting`, and `uncalled == waiting - calls` whenever the lock is free.
+//! - Nobody sleeps while a call is there that no other waiter is about to take: who takes one had waited, and a thread that
+//!   leaves, by its condition or its deadline, leaves no more calls than waiters.
 //! - The condition runs with no lock held: it may take, drop, wake or panic.
-//! - `waiting == 0` means a wake-up is a fence and a relaxed load; no lock, no system call.
+//! - `uncalled == 0` means a wake-up is at most a fence, and a load; no lock, no system call.
 //! - No data is published here. The condition's own loads must acquire what they hand over.
 //!
 //! # Deliberately absent
 //!
-//! Deadlines; fairness (whoever looks first wins); a list of waiters (the condition variable has one).
+//! Fairness (whoever looks first wins); a list of waiters (the condition variable has one); waiting for several conditions
+//! at once.
 
 use super::sync::{
-    AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, fence, spin_loop, yield_now,
+    AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, WaitTimeoutResult, fence, spin_loop, yield_now,
 };
 use std::fmt;
 use std::sync::PoisonError;
+use std::time::Instant;
 
 /// Rounds of spinning, each twice as long as the one before: 63 pauses in all, well below the price of a park.
 const SPIN_ROUNDS: u32 = 6;
@@ -76,23 +87,28 @@ const YIELDS: u32 = 2;
 /// });
 /// ```
 pub struct Waiters {
-    /// Threads between their announcement and their return; above zero, a waker takes the slow path.
-    waiting: AtomicUsize,
-    /// Moved on by every wake-up that finds somebody waiting; changed only under `asleep`.
-    generation: AtomicU64,
-    /// Held between looking at the generation and sleeping, so that it cannot move in between.
-    asleep: Mutex<()>,
-    moved_on: Condvar,
+    /// Threads that wait and were not called; above zero, a waker takes the slow path. Written only under the lock.
+    uncalled: AtomicUsize,
+    parked: Mutex<Parked>,
+    called: Condvar,
+}
+
+/// What the lock guards.
+#[derive(Default)]
+struct Parked {
+    /// Threads between counting themselves and taking a call or leaving.
+    waiting: usize,
+    /// Calls that no thread has taken yet.
+    calls: usize,
 }
 
 impl Waiters {
     /// Nobody waits yet.
     pub fn new() -> Self {
         Waiters {
-            waiting: AtomicUsize::new(0),
-            generation: AtomicU64::new(0),
-            asleep: Mutex::new(()),
-            moved_on: Condvar::new(),
+            uncalled: AtomicUsize::new(0),
+            parked: Mutex::new(Parked::default()),
+            called: Condvar::new(),
         }
     }
 
@@ -102,45 +118,75 @@ impl Waiters {
     /// makes true without waking may be seen late or never.
     #[inline]
     pub fn wait_until<T>(&self, mut condition: impl FnMut() -> Option<T>) -> T {
-        if let Some(value) = condition() {
-            return value;
+        match condition() {
+            Some(value) => value,
+            None => self.wait(condition, None).expect("without a deadline, only the condition ends the wait"),
         }
+    }
+
+    /// As [`wait_until`](Waiters::wait_until), but no longer than until `deadline`: `None` if `condition` gave no value up to
+    /// then.
+    ///
+    /// `condition` is called at least once, also when the deadline has passed. A wake-up that reaches a thread at its
+    /// deadline is not lost: `condition` is called once more.
+    ///
+    /// ```
+    /// use forebay::queue::Waiters;
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let soon = Instant::now() + Duration::from_millis(1);
+    /// assert_eq!(Waiters::new().wait_until_deadline(|| None::<u8>, soon), None);
+    /// ```
+    #[inline]
+    pub fn wait_until_deadline<T>(
+        &self,
+        mut condition: impl FnMut() -> Option<T>,
+        deadline: Instant,
+    ) -> Option<T> {
+        condition().or_else(|| self.wait(condition, Some(deadline)))
+    }
+
+    #[cold]
+    fn wait<T>(&self, mut condition: impl FnMut() -> Option<T>, deadline: Option<Instant>) -> Option<T> {
+        loop {
+            if let Some(value) = self.be_patient(&mut condition) {
+                return Some(value);
+            }
+            let counted = Counted::new(self);
+            // F1; pairs with F2 in `anybody`, or with the change itself in `wake_one_after_rmw`.
+            fence(Ordering::SeqCst);
+            if let Some(value) = condition() {
+                return Some(value);
+            }
+            match counted.sleep(deadline) {
+                Slept::Called => {}
+                Slept::TimedOut => return None,
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return condition();
+            }
+        }
+    }
+
+    /// Looks at the condition for a while without parking.
+    fn be_patient<T>(&self, condition: &mut impl FnMut() -> Option<T>) -> Option<T> {
         if cfg!(loom) {
             // A model tries every interleaving anyway; patience would only multiply them.
-            return self.park_until(condition);
+            return condition();
         }
         for round in 0..SPIN_ROUNDS {
             (0..1 << round).for_each(|_| spin_loop());
             if let Some(value) = condition() {
-                return value;
+                return Some(value);
             }
         }
         for _ in 0..YIELDS {
             yield_now();
             if let Some(value) = condition() {
-                return value;
+                return Some(value);
             }
         }
-        self.park_until(condition)
-    }
-
-    #[cold]
-    fn park_until<T>(&self, mut condition: impl FnMut() -> Option<T>) -> T {
-        let _counted = Counted::new(self);
-        loop {
-            // Acquire pairs with the Release in `wake`: whoever sees a generation sees the change it stands
-            // for.
-            let seen = self.generation.load(Ordering::Acquire);
-            if let Some(value) = condition() {
-                return value;
-            }
-            let mut guard = self.lock();
-            // Relaxed: the generation moves only under the lock, which is held; its unlock pairs with this
-            // lock.
-            while self.generation.load(Ordering::Relaxed) == seen {
-                guard = self.moved_on.wait(guard).unwrap_or_else(PoisonError::into_inner);
-            }
-        }
+        None
     }
 
     /// Makes every waiting thread look again. Call it after the change.
@@ -158,7 +204,7 @@ impl Waiters {
     #[inline]
     pub fn wake_all_if(&self, relevant: impl FnOnce() -> bool) {
         if self.anybody() && relevant() {
-            self.wake(Condvar::notify_all);
+            self.wake(true);
         }
     }
 
@@ -168,30 +214,61 @@ impl Waiters {
     #[inline]
     pub fn wake_one(&self) {
         if self.anybody() {
-            self.wake(Condvar::notify_one);
+            self.wake(false);
+        }
+    }
+
+    /// As [`wake_one`](Waiters::wake_one), for a change that was made by a `SeqCst` read-modify-write of what the condition
+    /// looks at, and unless `relevant` says that the change is not enough for anybody. It saves the fence.
+    ///
+    /// The condition may not take the effects of anything the caller wrote after that read-modify-write for granted: where it
+    /// finds the change itself and not yet what belongs to it, it has to stay and look again instead of giving `None`.
+    #[inline]
+    pub fn wake_one_after_rmw(&self, relevant: impl FnOnce() -> bool) {
+        if cfg!(loom) {
+            // loom takes SeqCst accesses for AcqRel ones; only its fences stand in a total order.
+            fence(Ordering::SeqCst);
+        }
+        // SeqCst: after the caller's read-modify-write in the total order, in which F1 stands too. If this load misses a
+        // waiter, F1 comes after it, and so after the change, which the waiter's look then sees.
+        if self.uncalled.load(Ordering::SeqCst) != 0 && relevant() {
+            self.wake(false);
         }
     }
 
     #[inline]
     fn anybody(&self) -> bool {
-        // F2; pairs with F1 in `Counted::new`.
+        // F2; pairs with F1 in `wait`.
         fence(Ordering::SeqCst);
-        // Relaxed: ordered against the count in `Counted::new` by the two fences.
-        self.waiting.load(Ordering::Relaxed) != 0
+        // Relaxed: ordered against the store in `Counted::new` by the two fences.
+        self.uncalled.load(Ordering::Relaxed) != 0
     }
 
     #[cold]
-    fn wake(&self, notify: impl FnOnce(&Condvar)) {
-        let guard = self.lock();
-        // Release pairs with the Acquire in `park_until`: the caller's change comes with the new generation.
-        self.generation.fetch_add(1, Ordering::Release);
-        drop(guard);
-        notify(&self.moved_on);
+    fn wake(&self, all: bool) {
+        let mut parked = self.lock();
+        if parked.calls == parked.waiting {
+            return;
+        }
+        parked.calls = if all { parked.waiting } else { parked.calls + 1 };
+        self.publish(&parked);
+        drop(parked);
+        if all {
+            self.called.notify_all();
+        } else {
+            self.called.notify_one();
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, ()> {
-        // Nothing can panic under the lock, and it guards no data that a panic could leave half done.
-        self.asleep.lock().unwrap_or_else(PoisonError::into_inner)
+    fn publish(&self, parked: &Parked) {
+        // Relaxed: F1 follows in a thread that counts itself. Whoever else changes the numbers only makes a waker take the
+        // lock in vain, or leaves the word as it is.
+        self.uncalled.store(parked.waiting - parked.calls, Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Parked> {
+        // Nothing can panic under the lock.
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -203,29 +280,66 @@ impl Default for Waiters {
 
 impl fmt::Debug for Waiters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Relaxed: a figure for people, of a moment that is over.
-        f.debug_struct("Waiters")
-            .field("waiting", &self.waiting.load(Ordering::Relaxed))
-            .finish_non_exhaustive()
+        f.debug_struct("Waiters").field("waiting", &self.lock().waiting).finish_non_exhaustive()
     }
 }
 
-/// One thread in the count, until it returns or its condition panics.
+/// How a sleep ended.
+enum Slept {
+    Called,
+    TimedOut,
+}
+
+/// One thread in the count, until it takes a call, returns, or its condition panics.
 struct Counted<'a>(&'a Waiters);
 
 impl<'a> Counted<'a> {
     fn new(waiters: &'a Waiters) -> Self {
-        // Relaxed: ordered against the load in `anybody` by the two fences.
-        waiters.waiting.fetch_add(1, Ordering::Relaxed);
-        // F1; pairs with F2 in `anybody`.
-        fence(Ordering::SeqCst);
+        let mut parked = waiters.lock();
+        parked.waiting += 1;
+        waiters.publish(&parked);
+        drop(parked);
         Counted(waiters)
+    }
+
+    /// Sleeps until there is a call to take, or the deadline has passed without one.
+    fn sleep(self, deadline: Option<Instant>) -> Slept {
+        let waiters = self.0;
+        let mut parked = waiters.lock();
+        while parked.calls == 0 {
+            match deadline {
+                None => parked = waiters.called.wait(parked).unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let patience = deadline.saturating_duration_since(Instant::now());
+                    if patience.is_zero() {
+                        // With no call to take, there is none to pass on.
+                        parked.waiting -= 1;
+                        waiters.publish(&parked);
+                        drop(parked);
+                        std::mem::forget(self);
+                        return Slept::TimedOut;
+                    }
+                    let woken = waiters.called.wait_timeout(parked, patience);
+                    let (guard, _): (_, WaitTimeoutResult) = woken.unwrap_or_else(PoisonError::into_inner);
+                    parked = guard;
+                }
+            }
+        }
+        // Both by one: who takes a call leaves the others' number of uncalled as it is.
+        parked.calls -= 1;
+        parked.waiting -= 1;
+        drop(parked);
+        std::mem::forget(self);
+        Slept::Called
     }
 }
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        // Relaxed: a waker that reads the old count wakes in vain, which is harmless.
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        let mut parked = self.0.lock();
+        parked.waiting -= 1;
+        // A call beyond the number of waiters was for this thread.
+        parked.calls = parked.calls.min(parked.waiting);
+        self.0.publish(&parked);
     }
 }
