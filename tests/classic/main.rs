@@ -4,3 +4,5 @@
 //! that of the case; those that mean nothing here stand in `absent.md` with the reason.
 
 mod coverage;
+mod padding_fifo_queue;
+mod rows;
