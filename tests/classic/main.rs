@@ -9,5 +9,7 @@ mod feed;
 mod input;
 mod input_rows;
 mod map_stage_op;
+mod padding_fifo_queue;
 mod queue_runner;
+mod rows;
 mod stage_op;
