@@ -174,7 +174,6 @@ impl<T: Send + 'static> InputProducer<T> {
     /// the system gives no thread.
     pub fn start(self, coordinator: &Coordinator) -> Result<Arc<FifoQueue<T>>> {
         let options = &self.options;
-        check_capacity(options.capacity)?;
         let queue = match &options.shared_name {
             Some(name) => FifoQueue::shared(name, Some(options.capacity))?,
             None => Arc::new(FifoQueue::new(options.capacity)?),
@@ -249,13 +248,6 @@ fn check_epochs(num_epochs: Option<u64>) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-pub(super) fn check_capacity(capacity: usize) -> Result<()> {
-    if capacity == 0 {
-        return Err(Error::invalid("the capacity of a queue must be at least 1, found 0"));
-    }
-    Ok(())
 }
 
 impl<T> fmt::Debug for InputProducer<T> {

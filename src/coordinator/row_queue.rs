@@ -13,7 +13,7 @@ use super::pad::{check_paddable, pad};
 use super::row::{Row, assemble};
 use super::runner::{EnqueueOp, QueueRunner};
 use crate::error::{Error, Result};
-use crate::queue::{FifoQueue, PriorityQueue, Queue, RandomShuffleQueue, Spec, attach, shared};
+use crate::queue::{FifoQueue, PriorityQueue, Queue, RandomShuffleQueue, Spec, attach, shared, shared_spec};
 
 /// The order in which a [`RowQueue`] gives its rows, and what it does to a batch of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,13 +35,12 @@ pub enum RowQueueKind {
 }
 
 impl RowQueueKind {
-    /// What the classic calls the kind.
     fn name(self) -> &'static str {
         match self {
-            RowQueueKind::Fifo => "FifoQueue",
-            RowQueueKind::PaddingFifo => "PaddingFifoQueue",
-            RowQueueKind::RandomShuffle { .. } => "RandomShuffleQueue",
-            RowQueueKind::Priority => "PriorityQueue",
+            RowQueueKind::Fifo => "FIFO queue of rows",
+            RowQueueKind::PaddingFifo => "padding FIFO queue of rows",
+            RowQueueKind::RandomShuffle { .. } => "random-shuffle queue of rows",
+            RowQueueKind::Priority => "priority queue of rows",
         }
     }
 
@@ -108,7 +107,8 @@ impl Shared {
 #[derive(Clone, Debug)]
 pub struct RowQueueOptions {
     kind: RowQueueKind,
-    capacity: usize,
+    /// Without a bound if `None`.
+    capacity: Option<usize>,
     schema: Option<SchemaRef>,
     shared_name: Option<String>,
 }
@@ -117,7 +117,14 @@ impl RowQueueOptions {
     /// How many rows there is room for: 32 unless told, at least 1.
     #[must_use]
     pub fn capacity(mut self, rows: usize) -> Self {
-        self.capacity = rows;
+        self.capacity = Some(rows);
+        self
+    }
+
+    /// Room for any number of rows: nobody waits for room. Rows drawn at random need a capacity.
+    #[must_use]
+    pub fn unbounded(mut self) -> Self {
+        self.capacity = None;
         self
     }
 
@@ -143,7 +150,8 @@ impl RowQueueOptions {
     /// # Errors
     ///
     /// `InvalidArgument` for a capacity of 0, a minimum that is not below it, a queue by priority whose first column is no
-    /// 64-bit integer, or a name under which another kind of queue is known: it names both.
+    /// 64-bit integer, or a name under which another queue is known: it names both. `Unsupported` for lists that cannot be
+    /// padded. `TooLarge` if there is no memory for the capacity.
     pub fn open(self) -> Result<RowQueue> {
         if let Some(schema) = &self.schema {
             self.kind.check(schema)?;
@@ -157,24 +165,31 @@ impl RowQueueOptions {
     }
 
     fn make(&self) -> Result<Shared> {
-        if self.capacity == 0 {
-            return Err(Error::invalid("the capacity of a queue must be at least 1, found 0"));
-        }
-        let store = match self.kind {
-            RowQueueKind::Fifo | RowQueueKind::PaddingFifo => {
-                Store::Rows(Box::new(FifoQueue::new(self.capacity)?))
+        let store = match (self.kind, self.capacity) {
+            (RowQueueKind::Fifo | RowQueueKind::PaddingFifo, Some(capacity)) => {
+                Store::Rows(Box::new(FifoQueue::new(capacity)?))
             }
-            RowQueueKind::RandomShuffle { min_after_dequeue, seed } => {
-                Store::Rows(Box::new(RandomShuffleQueue::new(self.capacity, min_after_dequeue, seed)?))
+            (RowQueueKind::Fifo | RowQueueKind::PaddingFifo, None) => {
+                Store::Rows(Box::new(FifoQueue::unbounded()))
             }
-            RowQueueKind::Priority => Store::ByPriority(PriorityQueue::new(self.capacity)?),
+            (RowQueueKind::RandomShuffle { min_after_dequeue, seed }, Some(capacity)) => {
+                Store::Rows(Box::new(RandomShuffleQueue::new(capacity, min_after_dequeue, seed)?))
+            }
+            (RowQueueKind::RandomShuffle { .. }, None) => {
+                return Err(Error::invalid(
+                    "expected a capacity of the queue whose rows are drawn at random, found none",
+                ));
+            }
+            (RowQueueKind::Priority, Some(capacity)) => Store::ByPriority(PriorityQueue::new(capacity)?),
+            (RowQueueKind::Priority, None) => Store::ByPriority(PriorityQueue::unbounded()),
         };
         let schema = self.schema.clone().map_or_else(OnceLock::new, OnceLock::from);
         Ok(Shared { kind: self.kind, schema, store })
     }
 
     fn spec(&self) -> Spec {
-        let spec = Spec::new(self.kind.name()).with("capacity", self.capacity);
+        let capacity = self.capacity.map_or("unbounded".to_owned(), |capacity| capacity.to_string());
+        let spec = Spec::new(self.kind.name()).with("capacity", capacity);
         let spec = match self.kind {
             RowQueueKind::RandomShuffle { min_after_dequeue, seed } => {
                 let seed = seed.map_or("none".to_owned(), |seed| seed.to_string());
@@ -191,7 +206,7 @@ impl RowQueueOptions {
 impl RowQueue {
     /// A queue of `kind`, to be configured and opened.
     pub fn options(kind: RowQueueKind) -> RowQueueOptions {
-        RowQueueOptions { kind, capacity: 32, schema: None, shared_name: None }
+        RowQueueOptions { kind, capacity: Some(32), schema: None, shared_name: None }
     }
 
     /// The queue that was opened under the shared name `name`.
@@ -200,7 +215,13 @@ impl RowQueue {
     ///
     /// `InvalidArgument` if there is none, or it is no queue of rows.
     pub fn attach(name: &str) -> Result<RowQueue> {
-        Ok(RowQueue { shared: attach(name)? })
+        match (attach(name), shared_spec(name)) {
+            (Ok(shared), _) => Ok(RowQueue { shared }),
+            (Err(_), Some(found)) => Err(Error::invalid(format!(
+                "expected the shared queue '{name}' to be one of rows, found a {found}"
+            ))),
+            (Err(none), None) => Err(none),
+        }
     }
 
     /// The queue numbered `index` of `queues`.
@@ -218,8 +239,8 @@ impl RowQueue {
     ///
     /// # Errors
     ///
-    /// `InvalidArgument` for more or fewer rows than one and for other columns than the queue's; `Cancelled` once the
-    /// queue is closed.
+    /// `InvalidArgument` for more or fewer rows than one, for columns of other names, types or shapes than the queue's, and
+    /// for nulls where it has none; `Unsupported` for lists that cannot be padded; `Cancelled` once the queue is closed.
     pub fn enqueue(&self, row: &RecordBatch) -> Result<()> {
         if row.num_rows() != 1 {
             return Err(Error::invalid(format!(
@@ -274,7 +295,8 @@ impl RowQueue {
     /// # Errors
     ///
     /// `OutOfRange` when the queue is closed and holds fewer, which stay inside; `Cancelled` once it is cancelled;
-    /// `InvalidArgument` if nothing has said yet which columns a batch of no rows has.
+    /// `InvalidArgument` if nothing has said yet which columns a batch of no rows has. `Unsupported` and `TooLarge` if the
+    /// rows, which are gone then, do not fit into one table: more than 2 GiB of text, 2³¹ elements once padded.
     pub fn dequeue_many(&self, n: usize) -> Result<RecordBatch> {
         let rows = match &self.shared.store {
             Store::Rows(queue) => queue.dequeue_many(n)?,
@@ -331,13 +353,12 @@ impl RowQueue {
         }
     }
 
-    /// How many rows there is room for.
-    pub fn capacity(&self) -> usize {
-        let capacity = match &self.shared.store {
+    /// How many rows there is room for; `None` without a bound.
+    pub fn capacity(&self) -> Option<usize> {
+        match &self.shared.store {
             Store::Rows(queue) => queue.capacity(),
             Store::ByPriority(queue) => queue.capacity(),
-        };
-        capacity.unwrap_or(usize::MAX)
+        }
     }
 
     /// The kind of the queue.

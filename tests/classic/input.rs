@@ -172,7 +172,7 @@ mod slice_input_producer_test {
         let rows = slice_input_producer(rows).shared_name("SHARED_NAME_SLICE").shuffle(false).num_epochs(1);
         let queue = rows.start(&coordinator).unwrap();
         let same = RowQueue::attach("SHARED_NAME_SLICE").unwrap();
-        assert_eq!((same.kind(), same.capacity()), (RowQueueKind::Fifo, 32));
+        assert_eq!((same.kind(), same.capacity()), (RowQueueKind::Fifo, Some(32)));
         assert_eq!(ints_of(&same.dequeue().unwrap(), "number"), [1]);
         assert_eq!(ints_of(&queue.dequeue().unwrap(), "number"), [2]);
     }

@@ -285,7 +285,7 @@ fn shared_name(form: Form, name: &'static str) {
     let batches = batcher.min_after_dequeue(10).seed(5).start(&coordinator).unwrap();
     let found = RowQueue::attach(name).unwrap();
     assert_eq!(found.kind(), RowQueueKind::RandomShuffle { min_after_dequeue: 10, seed: Some(5) });
-    assert_eq!(found.capacity(), 32);
+    assert_eq!(found.capacity(), Some(32));
     let kind = RowQueueKind::RandomShuffle { min_after_dequeue: 11, seed: Some(5) };
     let other = RowQueue::options(kind).capacity(32).shared_name(name).open().unwrap_err();
     assert_eq!(other.kind(), ErrorKind::InvalidArgument);
