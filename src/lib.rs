@@ -104,5 +104,5 @@ pub use error::{Error, ErrorKind, Location, Result};
 pub use layout::{ColumnKind, DType, Element, tensor_field};
 pub use loader::{Bound, Loader, LoaderBuilder, LoaderState, RecordInput, RecordInputBuilder, Stats};
 pub use map::{Guard, Immutable, Preload};
-pub use sampler::{Remainder, Shuffle};
+pub use sampler::{Partition, Remainder, Shuffle};
 pub use staging::Staging;

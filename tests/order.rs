@@ -175,7 +175,15 @@ mod forever {
         let mut rows = [0; 8];
         Order::new(1000, Shuffle::Exact, 42).epoch(3).fill(0, &mut rows);
         assert_eq!(rows, [311, 473, 183, 188, 626, 909, 553, 396]);
+        let order = Order::new(1000, Shuffle::Block { rows: 64, blocks: 3 }, 42);
+        order.epoch(3).fill(0, &mut rows);
+        assert_eq!(rows, GOLDEN_BLOCKS[0]);
+        order.epoch(3).fill(992, &mut rows);
+        assert_eq!(rows, GOLDEN_BLOCKS[1]);
     }
+
+    const GOLDEN_BLOCKS: [[u64; 8]; 2] =
+        [[816, 125, 731, 831, 95, 819, 741, 704], [971, 983, 968, 973, 984, 969, 962, 960]];
 }
 
 mod randomness {
@@ -574,5 +582,107 @@ mod exactly_once {
     fn an_audit_survives_json() {
         let audit = Audit::complete(u64::MAX / 3);
         assert_eq!(serde_json::from_str::<Audit>(&serde_json::to_string(&audit).unwrap()).unwrap(), audit);
+    }
+}
+
+mod blocks {
+    use super::*;
+
+    fn epoch(n: u64, rows: u64, blocks: u64, seed: u64) -> Vec<u64> {
+        let mut order = vec![0; n as usize];
+        Order::new(n, Shuffle::Block { rows, blocks }, seed).epoch(1).fill(0, &mut order);
+        order
+    }
+
+    proptest! {
+        #[test]
+        fn every_row_comes_once(n in 0_u64..3000, rows in 1_u64..400, blocks in 1_u64..40, seed: u64) {
+            let mut order = epoch(n, rows, blocks, seed);
+            order.sort_unstable();
+            prop_assert!(order.into_iter().eq(0..n));
+        }
+
+        #[test]
+        fn a_group_holds_the_rows_of_its_blocks(n in 1_u64..3000, rows in 1_u64..400, blocks in 1_u64..40, seed: u64) {
+            let order = epoch(n, rows, blocks, seed);
+            // Groups have as many rows as blocks do, but the one with the short block, which has no more.
+            let mut left = &order[..];
+            let short = (n - 1) / rows;
+            while !left.is_empty() {
+                let full = (rows * blocks).min(left.len() as u64) as usize;
+                let with_short = left[..full].iter().any(|row| row / rows == short);
+                let lacking = if with_short && full as u64 == rows * blocks { (short + 1) * rows - n } else { 0 };
+                let (group, rest) = left.split_at(full - lacking as usize);
+                let mut members: Vec<u64> = group.iter().map(|row| row / rows).collect();
+                members.sort_unstable();
+                members.dedup();
+                prop_assert!(members.len() as u64 <= blocks, "blocks {members:?} in one group");
+                let whole: u64 = members.iter().map(|block| rows.min(n - block * rows)).sum();
+                prop_assert_eq!(whole, group.len() as u64, "whole blocks");
+                left = rest;
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_is_anywhere_equally_often() {
+        for (n, rows, blocks) in [(96_u64, 8, 3), (100, 10, 10), (60, 1, 4), (64, 64, 1)] {
+            for row in [0, n / 2, n - 1] {
+                let mut counts = vec![0; n as usize];
+                for seed in 0..50 * n {
+                    let position = epoch(n, rows, blocks, seed).iter().position(|&found| found == row);
+                    counts[position.unwrap()] += 1;
+                }
+                assert_uniform(
+                    &counts,
+                    &format!("positions of row {row} of {n}, blocks of {rows} by {blocks}"),
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn consecutive_rows_of_a_group_are_unrelated() {
+        for (rows, blocks) in [(1000_u64, 16_u64), (64, 500), (16_000, 1)] {
+            let group_rows = rows * blocks;
+            let order = epoch(4 * group_rows, rows, blocks, 5);
+            for group in order.chunks(group_rows as usize) {
+                // Each row by its rank in the group.
+                let mut sorted = group.to_vec();
+                sorted.sort_unstable();
+                let ranks: Vec<u64> =
+                    group.iter().map(|row| sorted.binary_search(row).unwrap() as u64).collect();
+                for lag in [1, 2, 64] {
+                    let deviation = correlation_deviation(&ranks, &ranks[lag..], group_rows);
+                    assert!(deviation.abs() < 4.5, "lag {lag}, blocks of {rows} by {blocks}: {deviation:.1}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn epochs_and_groups_have_orders_of_their_own() {
+        let order = Order::new(1000, Shuffle::Block { rows: 10, blocks: 10 }, 1);
+        let rows = |epoch| (0..1000).map(|position| order.epoch(epoch).get(position)).collect::<Vec<_>>();
+        let (first, second) = (rows(0), rows(1));
+        let fixed = first.iter().zip(&second).filter(|(a, b)| a == b).count();
+        assert!(fixed < 10, "{fixed} rows of 1000 stay");
+        let within = |group: &[u64]| {
+            let mut sorted = group.to_vec();
+            sorted.sort_unstable();
+            group.iter().map(|row| sorted.binary_search(row).unwrap()).collect::<Vec<_>>()
+        };
+        assert_ne!(within(&first[..100]), within(&first[100..200]));
+    }
+
+    #[test]
+    fn as_text_and_back() {
+        let shuffle = Shuffle::Block { rows: 4096, blocks: 16 };
+        assert_eq!(shuffle.to_string(), "block:4096x16");
+        assert_eq!("block:4096x16".parse::<Shuffle>().unwrap(), shuffle);
+        for bad in ["block", "block:4096", "block:0x3", "block:3x0", "block:3x", "block:-1x3", "blocks:1x1"] {
+            let error = bad.parse::<Shuffle>().unwrap_err();
+            assert!(error.message().contains(bad) || error.message().contains("at least 1"), "{error}");
+        }
     }
 }

@@ -173,7 +173,7 @@ pub(crate) fn check_decode_budget(plan: &BatchPlan) -> Result<()> {
             ErrorKind::TooLarge,
             format!(
                 "an exact shuffle of chunks that must be decoded keeps all of them: {bytes} bytes, past the budget of \
-                 {budget}. Convert the dataset (forebay convert), raise OpenOptions::decode_budget_bytes, or do not shuffle"
+                 {budget}. Convert the dataset (forebay convert), raise OpenOptions::decode_budget_bytes, or use Shuffle::Block"
             ),
         ));
     }

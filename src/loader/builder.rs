@@ -16,7 +16,7 @@ use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Result};
 use crate::map::{Birthplace, ProcessUsage};
 use crate::queue::ordered_ring;
-use crate::sampler::{Order, Remainder, Shuffle, Steps};
+use crate::sampler::{Order, Partition, Remainder, Shuffle, Steps};
 use crate::staging::{SlotPool, Staging};
 
 /// Batches a loader keeps ready at least, where the depth is left to it: with few, small ones are handed over one at a time,
@@ -37,6 +37,7 @@ pub struct LoaderBuilder {
     seed: u64,
     epochs: Option<u64>,
     remainder: Remainder,
+    partition: Partition,
     threads: Option<usize>,
     depth: Option<usize>,
     staging: Staging,
@@ -54,6 +55,7 @@ impl LoaderBuilder {
             seed: 0,
             epochs: Some(1),
             remainder: Remainder::default(),
+            partition: Partition::default(),
             threads: None,
             depth: None,
             staging: Staging::default(),
@@ -101,6 +103,31 @@ impl LoaderBuilder {
     /// What becomes of the rows that do not fill a batch. Default: [`Remainder::Keep`], a smaller last batch.
     pub fn remainder(mut self, remainder: Remainder) -> Self {
         self.remainder = remainder;
+        self
+    }
+
+    /// Which of several processes that train together this one is. Default: the only one.
+    ///
+    /// [`batch_size`](Self::batch_size) is this process's; a step takes so many rows for each of them. Every process makes
+    /// as many steps, whatever becomes of the remainder, and no row is delivered by two. In a last step that is not full the
+    /// processes share its rows evenly: under [`Remainder::Keep`] a batch may then have fewer rows than others, or none.
+    ///
+    /// ```
+    /// use forebay::{Dataset, Loader, Partition, Shuffle};
+    ///
+    /// # fn main() -> forebay::Result<()> {
+    /// let numbers = Dataset::from_tensor("x", &[], (0..100i64).collect())?;
+    /// let loader = Loader::builder(&numbers)
+    ///     .batch_size(16)
+    ///     .shuffle(Shuffle::Exact)
+    ///     .partition(Partition::from_env()?) // RANK and WORLD_SIZE, or what Slurm or MPI say
+    ///     .build()?;
+    /// # drop(loader);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn partition(mut self, partition: Partition) -> Self {
+        self.partition = partition;
         self
     }
 
@@ -166,6 +193,8 @@ impl LoaderBuilder {
     /// shuffle of chunks that must be decoded and do not fit their budget.
     pub fn build(self) -> Result<Loader> {
         let steps = Steps::new(self.dataset.len(), self.batch_size as u64, self.remainder)?;
+        let steps = steps.partition(self.partition)?;
+        self.shuffle.check()?;
         if self.depth == Some(0) {
             return Err(Error::invalid("depth must be at least 1 batch, found 0"));
         }
@@ -177,12 +206,13 @@ impl LoaderBuilder {
         let options = Options {
             seed: self.seed,
             shuffle: self.shuffle,
-            batch_size: self.batch_size,
+            global_batch: steps.global_batch(),
             remainder: self.remainder,
+            partition: self.partition,
         };
         let row_mask = self.remainder == Remainder::Pad;
         let plan = Arc::new(BatchPlan::new(&self.dataset, &self.columns, self.batch_size, row_mask)?);
-        if self.shuffle != Shuffle::None {
+        if self.shuffle == Shuffle::Exact {
             check_decode_budget(&plan)?;
         }
         self.dataset.advise(self.shuffle == Shuffle::None);
@@ -269,6 +299,7 @@ impl std::fmt::Debug for LoaderBuilder {
             .field("shuffle", &self.shuffle)
             .field("seed", &self.seed)
             .field("epochs", &self.epochs)
+            .field("partition", &self.partition)
             .field("threads", &self.threads)
             .field("depth", &self.depth)
             .finish_non_exhaustive()

@@ -112,7 +112,8 @@ impl Loader {
     /// whole epoch must give.
     ///
     /// The loader compares the two itself at the end of every epoch in which no batch failed, and returns an `Err` of
-    /// kind `Internal` if they differ.
+    /// kind `Internal` if they differ. One rank of several has delivered its share: it compares their numbers alone, and
+    /// what all ranks delivered, [merged](Audit::merge), is what the whole epoch must give.
     pub fn audit(&self) -> (u64, Audit, Audit) {
         (self.epoch, self.progress.delivered, self.shared.expected(self.epoch))
     }
@@ -195,7 +196,7 @@ impl Loader {
             Err(_) => self.progress.failed = true,
         }
         if step + 1 == self.shared.steps.len() && !self.progress.failed {
-            self.pending = self.progress.delivered.check(self.shared.expected(epoch)).err();
+            self.pending = self.shared.check(epoch, self.progress.delivered).err();
         }
     }
 }

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::sampler::{Audit, Remainder, Shuffle};
+use crate::sampler::{Audit, Partition, Remainder, Shuffle};
 
 /// The version of the state this crate writes, and the only one it reads.
 const VERSION: u32 = 1;
@@ -14,11 +14,16 @@ const VERSION: u32 = 1;
 pub(super) struct Options {
     pub(super) seed: u64,
     pub(super) shuffle: Shuffle,
-    pub(super) batch_size: usize,
+    /// Rows in a batch of all ranks together.
+    pub(super) global_batch: u64,
     pub(super) remainder: Remainder,
+    pub(super) partition: Partition,
 }
 
 /// A place in the sequence of batches: after the last batch the trainer received.
+///
+/// The sequence is that of the global batches: a state taken by any rank, of any number of ranks, says where all of them
+/// are, and another number of ranks goes on from there, as long as their batches are as many rows together.
 ///
 /// A few numbers, as JSON: see [`Loader::state`](super::Loader::state) and
 /// [`LoaderBuilder::resume`](super::LoaderBuilder::resume).
@@ -30,8 +35,11 @@ pub struct LoaderState {
     dataset: String,
     seed: String,
     shuffle: String,
-    batch_size: usize,
+    global_batch: u64,
     remainder: String,
+    /// Whose progress it is.
+    rank: u32,
+    world: u32,
     epoch: u64,
     step: u64,
     progress: Progress,
@@ -42,7 +50,8 @@ pub struct LoaderState {
 #[serde(deny_unknown_fields)]
 pub(super) struct Progress {
     pub(super) delivered: Audit,
-    /// Whether some batch of the epoch failed, so that not every row can have been delivered.
+    /// Whether some batch of the epoch failed, or was delivered by another rank, so that not every row can have been
+    /// delivered here.
     pub(super) failed: bool,
 }
 
@@ -59,8 +68,10 @@ impl LoaderState {
             dataset: format!("{fingerprint:016x}"),
             seed: options.seed.to_string(),
             shuffle: options.shuffle.to_string(),
-            batch_size: options.batch_size,
+            global_batch: options.global_batch,
             remainder: options.remainder.to_string(),
+            rank: options.partition.rank(),
+            world: options.partition.world(),
             epoch,
             step,
             progress,
@@ -122,12 +133,21 @@ impl LoaderState {
         if self.shuffle != here.shuffle {
             return differ("shuffle", &self.shuffle, &here.shuffle);
         }
-        if self.batch_size != here.batch_size {
-            return differ("batch_size", &self.batch_size.to_string(), &here.batch_size.to_string());
+        if self.global_batch != here.global_batch {
+            let rows = |state: &LoaderState| match state.world {
+                1 => state.global_batch.to_string(),
+                world => format!("{} on {world} ranks together", state.global_batch),
+            };
+            return differ("batch_size", &rows(self), &rows(&here));
         }
         if self.remainder != here.remainder {
             return differ("remainder", &self.remainder, &here.remainder);
         }
-        Ok((self.epoch, self.step, self.progress))
+        let mut progress = self.progress;
+        if (self.rank, self.world) != (here.rank, here.world) {
+            // What another rank delivered says nothing of what this one has.
+            progress = Progress { delivered: Audit::default(), failed: self.step > 0 };
+        }
+        Ok((self.epoch, self.step, progress))
     }
 }

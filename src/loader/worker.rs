@@ -11,9 +11,9 @@ use crossbeam::utils::CachePadded;
 use super::state::{LoaderState, Options, Progress};
 use super::stats::Counters;
 use crate::batch::{Batch, BatchPlan, BatchPool, Gatherer, MapBatch, RowSource, Turn};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::queue::Producer;
-use crate::sampler::{Audit, EpochOrder, Order, Steps};
+use crate::sampler::{Audit, EpochOrder, Order, Partition, Steps};
 
 /// What every worker of a loader knows.
 pub(super) struct Shared {
@@ -44,6 +44,20 @@ impl Shared {
         let mut dropped = Audit::default();
         self.steps.dropped().for_each(|position| dropped.add(order.get(position)));
         Audit::complete(self.order.len()).less(dropped)
+    }
+
+    /// Compares what was `delivered` of the epoch `epoch`, all of whose batches were, with what should have been.
+    pub(super) fn check(&self, epoch: u64, delivered: Audit) -> Result<()> {
+        let partition = self.options.partition;
+        if partition == Partition::default() {
+            return delivered.check(self.expected(epoch));
+        }
+        let (expected, found) = (self.steps.num_delivered(), delivered.count());
+        if expected == found {
+            return Ok(());
+        }
+        let message = format!("expected {expected} rows for {partition}, found {found}");
+        Err(Error::new(ErrorKind::Internal, message))
     }
 
     pub(super) fn state(&self, received: u64, epoch: u64, progress: Progress) -> LoaderState {

@@ -88,6 +88,12 @@ impl Feistel {
         for (row, position) in out.iter_mut().zip(first..) {
             *row = position;
         }
+        self.map::<LANES>(out);
+    }
+
+    /// Turns positions into the rows at them; always inlined, as above.
+    #[inline(always)]
+    pub(super) fn map<const LANES: usize>(&self, out: &mut [u64]) {
         let (chunks, rest) = out.as_chunks_mut::<LANES>();
         for chunk in chunks {
             *chunk = self.forward(*chunk);

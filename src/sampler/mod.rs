@@ -1,8 +1,8 @@
 //! Which row comes when: the order of an epoch, cut into steps, and the proof-reading of it.
 //!
 //! ```text
-//! seed, epoch ──epoch_key──▶ key ──Permutation──▶ position → row      order.rs, permutation.rs
-//! position ◀── step × batch size ◀── Steps ◀── batch number           steps.rs
+//! seed, epoch ──epoch_key──▶ key ──Permutation──▶ position → row      order.rs, permutation.rs, block.rs
+//! position ◀── step × batch size ◀── Steps ◀── batch number           steps.rs, partition.rs
 //! rows delivered ──Audit──▶ each once?                                audit.rs
 //! ```
 //!
@@ -26,7 +26,11 @@ mod table;
 
 mod permutation;
 
+mod block;
+
 mod order;
+
+mod partition;
 
 mod steps;
 
@@ -35,5 +39,6 @@ mod audit;
 pub use audit::Audit;
 pub use key::epoch_key;
 pub use order::{EpochOrder, Order, Shuffle};
+pub use partition::Partition;
 pub use permutation::Permutation;
 pub use steps::{Remainder, Steps};

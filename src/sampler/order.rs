@@ -4,6 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::block::BlockOrder;
 use super::feistel::{LANES, WIDE_LANES};
 use super::key::epoch_key;
 use super::permutation::{Permutation, check_range};
@@ -11,7 +12,7 @@ use crate::error::{Error, Result};
 
 /// How the rows of an epoch are ordered.
 ///
-/// As text (`Display`, `FromStr`): `none`, `exact`.
+/// As text (`Display`, `FromStr`): `none`, `exact`, `block:4096x16` for blocks of 4,096 rows in groups of 16.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Shuffle {
@@ -20,14 +21,39 @@ pub enum Shuffle {
     None,
     /// A random permutation of all rows, a new one in every epoch: see [`Permutation`].
     Exact,
+    /// Blocks of consecutive rows in random order, and the rows of so many blocks at a time in random order; new orders
+    /// in every epoch.
+    ///
+    /// Reads stay within `rows × blocks` rows for as many steps, so that a disk reads blocks and not rows, and data that
+    /// has to be decoded (Parquet, compressed files) is decoded a few chunks at a time. The larger the group, the nearer to
+    /// `Exact`: how near is tabled in `benches/record/`.
+    Block {
+        /// Rows in a block: those of a row group or a record batch, or what a disk reads well in one go. At least 1.
+        rows: u64,
+        /// Blocks whose rows are mixed. At least 1.
+        blocks: u64,
+    },
+}
+
+impl Shuffle {
+    /// Refuses blocks without rows and groups without blocks.
+    pub(crate) fn check(self) -> Result<()> {
+        match self {
+            Shuffle::Block { rows: 0, .. } | Shuffle::Block { blocks: 0, .. } => Err(Error::invalid(
+                format!("expected blocks of at least 1 row in groups of at least 1, found {self}"),
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl fmt::Display for Shuffle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Shuffle::None => "none",
-            Shuffle::Exact => "exact",
-        })
+        match self {
+            Shuffle::None => f.pad("none"),
+            Shuffle::Exact => f.pad("exact"),
+            Shuffle::Block { rows, blocks } => f.pad(&format!("block:{rows}x{blocks}")),
+        }
     }
 }
 
@@ -35,10 +61,22 @@ impl FromStr for Shuffle {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
+        let block = || {
+            let (rows, blocks) = text.strip_prefix("block:")?.split_once('x')?;
+            Some(Shuffle::Block { rows: rows.parse().ok()?, blocks: blocks.parse().ok()? })
+        };
         match text {
             "none" => Ok(Shuffle::None),
             "exact" => Ok(Shuffle::Exact),
-            _ => Err(Error::invalid(format!("expected a shuffle (`none` or `exact`), found `{text}`"))),
+            _ => {
+                let shuffle = block().ok_or_else(|| {
+                    Error::invalid(format!(
+                        "expected a shuffle (`none`, `exact` or, as in `block:4096x16`, rows in a block and blocks in a \
+                         group), found `{text}`"
+                    ))
+                })?;
+                shuffle.check().map(|()| shuffle)
+            }
         }
     }
 }
@@ -64,9 +102,10 @@ impl Order {
     ///
     /// # Panics
     ///
-    /// If `n` is more than [`Permutation::MAX_LEN`].
+    /// If `n` is more than [`Permutation::MAX_LEN`], or a block or a group is empty.
     pub fn new(n: u64, shuffle: Shuffle, seed: u64) -> Self {
         assert!(n <= Permutation::MAX_LEN, "cannot order {n} rows: at most 2^63 are possible");
+        assert!(shuffle.check().is_ok(), "an order of empty blocks or groups: {shuffle}");
         Order { num_rows: n, shuffle, seed }
     }
 
@@ -85,6 +124,9 @@ impl Order {
         EpochOrder(match self.shuffle {
             Shuffle::None => Kind::Sequential(self.num_rows),
             Shuffle::Exact => Kind::Permuted(Permutation::new(self.num_rows, epoch_key(self.seed, epoch))),
+            Shuffle::Block { rows, blocks } => {
+                Kind::Blocks(BlockOrder::new(self.num_rows, rows, blocks, epoch_key(self.seed, epoch)))
+            }
         })
     }
 }
@@ -97,6 +139,7 @@ pub struct EpochOrder(Kind);
 enum Kind {
     Sequential(u64),
     Permuted(Permutation),
+    Blocks(BlockOrder),
 }
 
 impl EpochOrder {
@@ -106,6 +149,7 @@ impl EpochOrder {
         match &self.0 {
             Kind::Sequential(len) => *len,
             Kind::Permuted(permutation) => permutation.len(),
+            Kind::Blocks(blocks) => blocks.len(),
         }
     }
 
@@ -133,6 +177,7 @@ impl EpochOrder {
                 position
             }
             Kind::Permuted(permutation) => permutation.get(position),
+            Kind::Blocks(blocks) => blocks.get(position),
         }
     }
 
@@ -162,6 +207,7 @@ impl EpochOrder {
                 }
             }
             Kind::Permuted(permutation) => permutation.fill_inlined::<LANES>(first, out),
+            Kind::Blocks(blocks) => blocks.fill_inlined::<LANES>(first, out),
         }
     }
 }

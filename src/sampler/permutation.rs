@@ -119,6 +119,17 @@ impl Permutation {
             Method::Feistel(network) => network.fill::<LANES>(first, out),
         }
     }
+
+    /// Turns positions, all of which lie below [`len`](Self::len), into the rows at them; always inlined, as above.
+    #[inline(always)]
+    pub(super) fn map_inlined<const LANES: usize>(&self, positions: &mut [u64]) {
+        match &self.method {
+            Method::Table(table) => {
+                positions.iter_mut().for_each(|position| *position = table.get(*position))
+            }
+            Method::Feistel(network) => network.map::<LANES>(positions),
+        }
+    }
 }
 
 /// Panics unless `first..first + count` lies in `0..len`.

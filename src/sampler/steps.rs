@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
 
+use super::partition::Partition;
 use crate::error::{Error, Result};
 
 /// What becomes of the rows at the end of an epoch that do not fill a batch.
@@ -46,10 +47,11 @@ impl FromStr for Remainder {
     }
 }
 
-/// The steps of an epoch: step `s` takes the positions `s · batch_size` and on.
+/// The steps of an epoch: step `s` takes the positions `s · global_batch` and on, of which each rank has its slice.
 ///
-/// The ranges of the steps, in order, and [`dropped`](Self::dropped) after them make up `0..n` without gap or
-/// overlap.
+/// The ranges of the steps, in order, those of all ranks, and [`dropped`](Self::dropped) after them make up `0..n` without
+/// gap or overlap. Every rank has the same number of steps. In a last step that is not full the ranks share what there is
+/// evenly; where there are fewer rows than ranks, some of them have none.
 ///
 /// ```
 /// use forebay::sampler::{Remainder, Steps};
@@ -63,11 +65,14 @@ impl FromStr for Remainder {
 pub struct Steps {
     num_rows: u64,
     batch_size: u64,
+    /// Rows in a step, of all ranks together.
+    global_batch: u64,
     remainder: Remainder,
+    partition: Partition,
 }
 
 impl Steps {
-    /// Cuts epochs of `n` rows into batches of `batch_size` rows.
+    /// Cuts epochs of `n` rows into batches of `batch_size` rows, for the only process there is.
     ///
     /// # Errors
     ///
@@ -76,15 +81,32 @@ impl Steps {
         if batch_size == 0 {
             return Err(Error::invalid("batch_size must be at least 1 row, found 0"));
         }
-        Ok(Steps { num_rows: n, batch_size, remainder })
+        let partition = Partition::default();
+        Ok(Steps { num_rows: n, batch_size, global_batch: batch_size, remainder, partition })
+    }
+
+    /// The steps of one rank, with batches of as many rows.
+    ///
+    /// # Errors
+    ///
+    /// If the batches of all ranks together have 2⁶⁴ rows or more.
+    pub fn partition(self, partition: Partition) -> Result<Self> {
+        let global_batch = self.batch_size.checked_mul(partition.world().into()).ok_or_else(|| {
+            Error::invalid(format!(
+                "batches of {} rows on {} ranks are more rows together than can be counted",
+                self.batch_size,
+                partition.world()
+            ))
+        })?;
+        Ok(Steps { global_batch, partition, ..self })
     }
 
     /// The number of steps in an epoch: none if there are no rows, or if `Drop` leaves out all there are.
     #[inline]
     pub fn len(&self) -> u64 {
         match self.remainder {
-            Remainder::Drop => self.num_rows / self.batch_size,
-            Remainder::Keep | Remainder::Pad => self.num_rows.div_ceil(self.batch_size),
+            Remainder::Drop => self.num_rows / self.global_batch,
+            Remainder::Keep | Remainder::Pad => self.num_rows.div_ceil(self.global_batch),
         }
     }
 
@@ -100,7 +122,13 @@ impl Steps {
         self.batch_size
     }
 
-    /// The positions whose rows step `step` delivers: `batch_size` of them, fewer only in the last step.
+    /// The rows of a full batch of all ranks together.
+    #[inline]
+    pub fn global_batch(&self) -> u64 {
+        self.global_batch
+    }
+
+    /// The positions whose rows step `step` delivers to this rank: `batch_size` of them, fewer only in the last step.
     ///
     /// Under [`Remainder::Pad`] these are the valid rows of the last batch; the rest of it is padding.
     ///
@@ -111,14 +139,25 @@ impl Steps {
     pub fn positions(&self, step: u64) -> Range<u64> {
         let len = self.len();
         assert!(step < len, "step {step} is out of range 0..{len}");
-        let start = step * self.batch_size;
-        start..start.saturating_add(self.batch_size).min(self.num_rows)
+        let start = step * self.global_batch;
+        self.partition.slice(start..start.saturating_add(self.global_batch).min(self.num_rows))
+    }
+
+    /// How many rows an epoch delivers to this rank.
+    pub fn num_delivered(&self) -> u64 {
+        match self.len() {
+            0 => 0,
+            len => {
+                let last = self.positions(len - 1);
+                (len - 1) * self.batch_size + (last.end - last.start)
+            }
+        }
     }
 
     /// The positions that [`Remainder::Drop`] leaves out at the end of an epoch; empty otherwise.
     #[inline]
     pub fn dropped(&self) -> Range<u64> {
-        self.len().saturating_mul(self.batch_size).min(self.num_rows)..self.num_rows
+        self.len().saturating_mul(self.global_batch).min(self.num_rows)..self.num_rows
     }
 
     /// The epoch and the step in it of batch number `batch`, counted from 0 through all epochs.
