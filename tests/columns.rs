@@ -868,3 +868,41 @@ fn arrays_in_any_layout_of_npy_are_read_as_their_values() {
         }
     }
 }
+
+#[test]
+fn channels_are_normalized_first_last_or_along_the_axis_named() {
+    let pixels: Vec<u8> = (0..3 * 3 * 4 * 2).collect();
+    let normalized = |shape: &[usize], column: forebay::Col| -> forebay::Result<Vec<f32>> {
+        let data = Dataset::from_tensor("x", shape, pixels.clone())?;
+        let batch = Loader::builder(&data).columns([column]).batch_size(8).build()?.next().unwrap()?;
+        Ok(batch.tensor::<f32>("x")?.as_slice().to_vec())
+    };
+    let column = || col("x").cast::<f32>().scale(0.5);
+    let (mean, std) = ([1.0, 2.0, 3.0], [2.0, 4.0, 8.0]);
+    let expected = |channel: &dyn Fn(usize) -> usize| -> Vec<f32> {
+        let each =
+            |(i, &x): (usize, &u8)| (f32::from(x) * 0.5 - mean[channel(i)] as f32) / std[channel(i)] as f32;
+        pixels.iter().enumerate().map(each).collect()
+    };
+    let all = |shape: &[usize], column| normalized(shape, column).unwrap();
+    assert_eq!(all(&[2, 4, 3], column().normalize(mean, std)), expected(&|i| i % 3));
+    assert_eq!(all(&[3, 2, 4], column().normalize(mean, std)), expected(&|i| i / 8 % 3));
+    assert_eq!(all(&[3, 8, 3], column().normalize(mean, std).channel_axis(2)), expected(&|i| i % 3));
+    assert_eq!(all(&[3, 8, 3], column().normalize(mean, std).channel_axis(0)), expected(&|i| i / 24 % 3));
+    let one = all(&[24], column().normalize([1.0], [2.0]));
+    assert_eq!(one, pixels.iter().map(|&x| (f32::from(x) * 0.5 - 1.0) / 2.0).collect::<Vec<_>>());
+
+    for (shape, column, words) in [
+        (&[3, 8, 3][..], column().normalize(mean, std), "several axes of a row are as long"),
+        (&[24, 3], column().normalize(mean, std).channel_axis(0), "by 3 channels along axis 0"),
+        (&[24], column().normalize(mean, std), "no axis of a row is as long"),
+        (&[24], column().normalize([0.0], [0.0]), "by the standard deviation 0"),
+        (&[24], column().normalize([f64::NAN], [1.0]), "by the mean NaN"),
+        (&[24, 3], column().normalize([0.0; 3], [1.0; 2]), "by 3 means and 2 standard deviations"),
+        (&[24], col("x").normalize([0.0], [1.0]), "need floats"),
+    ] {
+        let error = normalized(shape, column).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+        assert!(error.message().contains(words), "{error}");
+    }
+}

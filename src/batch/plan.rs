@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 
-use super::col::Col;
-use super::gather::{CastRow, cast_row};
+use super::col::{Col, Normalize};
+use super::gather::{Affine, CastRow, cast_row};
 use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{ColumnKind, ColumnShape, DType, SlotLayout, tensor_field};
@@ -39,10 +39,9 @@ pub(crate) struct PlannedColumn {
 }
 
 /// A conversion fused into the copy.
-#[derive(Clone, Copy)]
 pub(crate) struct Transform {
     pub(crate) cast: CastRow,
-    pub(crate) scale: f64,
+    pub(crate) affine: Affine,
 }
 
 impl BatchPlan {
@@ -98,8 +97,8 @@ fn plan(dataset: &Dataset, asked: &Col) -> Result<PlannedColumn> {
                 field.data_type()
             )));
         }
-        _ if asked.cast.is_some() || asked.scale.is_some() || asked.fill.is_some() => {
-            return refuse("cast, scale and fill apply to tensors");
+        _ if asked.cast.is_some() || asked.is_arithmetic() || asked.fill.is_some() => {
+            return refuse("cast, scale, normalize and fill apply to tensors");
         }
         kind => {
             return Ok(PlannedColumn {
@@ -119,13 +118,13 @@ fn plan(dataset: &Dataset, asked: &Col) -> Result<PlannedColumn> {
     if to == DType::Bool && dtype != DType::Bool {
         return refuse("numbers cannot be cast to bool");
     }
-    if asked.scale.is_some() && !matches!(to, DType::F16 | DType::F32 | DType::F64) {
-        return refuse("a scale needs floats: cast first, as in .cast::<f32>().scale(…)");
+    if asked.is_arithmetic() && !matches!(to, DType::F16 | DType::F32 | DType::F64) {
+        return refuse("scale and normalize need floats: cast first, as in .cast::<f32>().scale(…)");
     }
     let source_row_bytes = column.kind.row_bytes().expect("a tensor's rows have one length");
-    let scale = asked.scale.unwrap_or(1.0);
+    let affine = affine(asked, &column.kind, shape)?;
     let transform =
-        (to != dtype || asked.scale.is_some()).then(|| Transform { cast: cast_row(dtype, to), scale });
+        (to != dtype || asked.is_arithmetic()).then(|| Transform { cast: cast_row(dtype, to), affine });
     let num_elements = shape.iter().product();
     let fill = match asked.fill.filter(|_| field.is_nullable()) {
         None => None,
@@ -153,6 +152,41 @@ fn plan(dataset: &Dataset, asked: &Col) -> Result<PlannedColumn> {
         source_width: dtype.width_bytes(),
         num_elements,
     })
+}
+
+/// The arithmetic asked for of a column whose rows have this `shape`.
+fn affine(asked: &Col, kind: &ColumnKind, shape: &[usize]) -> Result<Affine> {
+    let scale = asked.scale.unwrap_or(1.0);
+    let Some(Normalize { mean, std }) = &asked.normalize else { return Ok(Affine::scale(scale)) };
+    let refuse = |what: String| {
+        Err(Error::invalid(format!("column '{}' is {kind}: cannot normalize it {what}", asked.name)))
+    };
+    if mean.is_empty() || mean.len() != std.len() {
+        return refuse(format!("by {} means and {} standard deviations", mean.len(), std.len()));
+    }
+    if let Some(bad) = mean.iter().find(|mean| !mean.is_finite()) {
+        return refuse(format!("by the mean {bad}"));
+    }
+    if let Some(bad) = std.iter().find(|std| !std.is_finite() || **std == 0.0) {
+        return refuse(format!("by the standard deviation {bad}"));
+    }
+    if mean.len() == 1 {
+        return Ok(Affine::normalize(scale, mean, std, 1));
+    }
+    let axes: Vec<usize> = (0..shape.len()).filter(|&axis| shape[axis] == mean.len()).collect();
+    let axis = match (asked.channel_axis, &axes[..]) {
+        (Some(axis), _) if axes.contains(&axis) => axis,
+        (None, &[axis]) => axis,
+        (Some(axis), _) => return refuse(format!("by {} channels along axis {axis}", mean.len())),
+        (None, []) => return refuse(format!("by {} channels: no axis of a row is as long", mean.len())),
+        (None, _) => {
+            return refuse(format!(
+                "by {} channels: several axes of a row are as long, say which with channel_axis",
+                mean.len()
+            ));
+        }
+    };
+    Ok(Affine::normalize(scale, mean, std, shape[axis + 1..].iter().product()))
 }
 
 /// The bytes of `value` as a `to`; `None` where it cannot be one.

@@ -255,7 +255,7 @@ impl RowReader {
             let field = &dataset.schema().fields()[*index];
             let name = std::mem::replace(&mut col.name, field.name().clone());
             fields.push(if dataset.columns()[*index].kind == ColumnKind::Other {
-                if col.cast.is_some() || col.scale.is_some() || col.fill.is_some() {
+                if col.cast.is_some() || col.is_arithmetic() || col.fill.is_some() {
                     return Err(Error::invalid(format!(
                         "column '{name}' is of type {}: cast, scale and fill apply to tensors",
                         field.data_type()
@@ -299,7 +299,7 @@ impl RowReader {
         for (number, (index, col)) in self.columns.iter().enumerate() {
             arrays.push(if read.next_if_eq(&number).is_some() {
                 gathered.next().expect("one for each column read")
-            } else if col.cast.is_some() || col.scale.is_some() || col.fill.is_some() {
+            } else if col.cast.is_some() || col.is_arithmetic() || col.fill.is_some() {
                 return Err(Error::unsupported(format!(
                     "values inside the lists of column '{}' are null, which no cast or fill can read",
                     self.fields[number].name()

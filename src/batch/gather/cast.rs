@@ -4,26 +4,81 @@ use half::f16;
 
 use crate::layout::DType;
 
-/// Converts `count` elements from `src`, of any alignment, into `dst` and multiplies them by the scale.
+/// Converts `count` elements, those of whole rows, from `src`, of any alignment, into `dst`, and does the arithmetic.
 ///
 /// # Safety
 ///
 /// - `src` is valid for reads of `count` elements of the type converted from.
 /// - `dst` is valid for writes of `count` elements of the type converted to.
 /// - The two do not overlap.
-pub(crate) type CastRow = unsafe fn(src: *const u8, dst: *mut u8, count: usize, scale: f64);
+pub(crate) type CastRow = unsafe fn(src: *const u8, dst: *mut u8, count: usize, affine: &Affine);
+
+/// What is done to floats after they were converted: each is multiplied by the scale, or, where there are channels, by the
+/// factor of its channel, and the offset of its channel is added.
+pub(crate) struct Affine {
+    scale: f64,
+    channels: Option<Channels>,
+}
+
+/// Factors and offsets, in the arithmetic of either type of floats.
+struct Channels {
+    narrow: Coefficients<f32>,
+    wide: Coefficients<f64>,
+}
+
+/// Element `i` has the coefficients numbered `i / run`, beginning again after the last.
+struct Coefficients<F> {
+    run: usize,
+    factors: Box<[F]>,
+    offsets: Box<[F]>,
+}
+
+impl Affine {
+    /// Multiplies by `scale`.
+    pub(crate) fn scale(scale: f64) -> Self {
+        Affine { scale, channels: None }
+    }
+
+    /// Multiplies by `scale`, takes the mean away and divides by the standard deviation, as said for each channel: of which
+    /// one element follows `run` elements of the one before.
+    pub(crate) fn normalize(scale: f64, mean: &[f64], std: &[f64], run: usize) -> Self {
+        /// Shorter runs are laid out one after another, for a loop that reads coefficients as it reads elements.
+        const SHORT_RUN: usize = 64;
+        let each: Vec<(f64, f64)> =
+            mean.iter().zip(std).map(|(mean, std)| (scale / std, -mean / std)).collect();
+        let (run, each) = if run >= SHORT_RUN {
+            (run, each)
+        } else {
+            let period: Vec<_> = each.iter().flat_map(|&pair| std::iter::repeat_n(pair, run)).collect();
+            (1, period.repeat(SHORT_RUN.div_ceil(period.len())))
+        };
+        let narrow = Coefficients {
+            run,
+            factors: each.iter().map(|pair| pair.0 as f32).collect(),
+            offsets: each.iter().map(|pair| pair.1 as f32).collect(),
+        };
+        let wide = Coefficients {
+            run,
+            factors: each.iter().map(|pair| pair.0).collect(),
+            offsets: each.iter().map(|pair| pair.1).collect(),
+        };
+        Affine { scale, channels: Some(Channels { narrow, wide }) }
+    }
+}
 
 /// An element that can be converted to `D`, as `as` converts.
 trait CastTo<D> {
     fn cast(self) -> D;
 }
 
-/// An element that can be multiplied by a scale; integers are never asked to.
-trait Scale: Copy {
-    /// The factor in the arithmetic of this type.
+/// An element that can be multiplied and added to; integers are never asked to.
+trait Arithmetic: Copy {
+    /// Factors and offsets in the arithmetic of this type.
     type Factor: Copy;
     fn factor(scale: f64) -> Self::Factor;
     fn scaled(self, factor: Self::Factor) -> Self;
+    fn moved(self, factor: Self::Factor, offset: Self::Factor) -> Self;
+    fn coefficients(channels: &Channels) -> Option<&Coefficients<Self::Factor>>;
 }
 
 macro_rules! cast_as {
@@ -66,12 +121,19 @@ impl CastTo<f16> for f16 {
 
 macro_rules! scale_never {
     ($($integer:ty),*) => {$(
-        impl Scale for $integer {
+        impl Arithmetic for $integer {
             type Factor = ();
             fn factor(_: f64) {}
             #[inline(always)]
             fn scaled(self, (): ()) -> Self {
                 self
+            }
+            #[inline(always)]
+            fn moved(self, (): (), (): ()) -> Self {
+                self
+            }
+            fn coefficients(_: &Channels) -> Option<&Coefficients<()>> {
+                None
             }
         }
     )*};
@@ -79,7 +141,7 @@ macro_rules! scale_never {
 
 scale_never!(u8, i8, u16, i16, u32, i32, u64, i64);
 
-impl Scale for f16 {
+impl Arithmetic for f16 {
     type Factor = f32;
     fn factor(scale: f64) -> f32 {
         scale as f32
@@ -88,9 +150,16 @@ impl Scale for f16 {
     fn scaled(self, factor: f32) -> Self {
         f16::from_f32(self.to_f32() * factor)
     }
+    #[inline(always)]
+    fn moved(self, factor: f32, offset: f32) -> Self {
+        f16::from_f32(self.to_f32() * factor + offset)
+    }
+    fn coefficients(channels: &Channels) -> Option<&Coefficients<f32>> {
+        Some(&channels.narrow)
+    }
 }
 
-impl Scale for f32 {
+impl Arithmetic for f32 {
     type Factor = f32;
     fn factor(scale: f64) -> f32 {
         scale as f32
@@ -99,9 +168,16 @@ impl Scale for f32 {
     fn scaled(self, factor: f32) -> Self {
         self * factor
     }
+    #[inline(always)]
+    fn moved(self, factor: f32, offset: f32) -> Self {
+        self * factor + offset
+    }
+    fn coefficients(channels: &Channels) -> Option<&Coefficients<f32>> {
+        Some(&channels.narrow)
+    }
 }
 
-impl Scale for f64 {
+impl Arithmetic for f64 {
     type Factor = f64;
     fn factor(scale: f64) -> f64 {
         scale
@@ -110,18 +186,54 @@ impl Scale for f64 {
     fn scaled(self, factor: f64) -> Self {
         self * factor
     }
+    #[inline(always)]
+    fn moved(self, factor: f64, offset: f64) -> Self {
+        self * factor + offset
+    }
+    fn coefficients(channels: &Channels) -> Option<&Coefficients<f64>> {
+        Some(&channels.wide)
+    }
 }
 
 /// # Safety
 ///
 /// Those of [`CastRow`].
-unsafe fn convert<S: CastTo<D> + Copy, D: Scale>(src: *const u8, dst: *mut u8, count: usize, scale: f64) {
-    let factor = D::factor(scale);
+unsafe fn convert<S: CastTo<D> + Copy, D: Arithmetic>(
+    src: *const u8,
+    dst: *mut u8,
+    count: usize,
+    affine: &Affine,
+) {
     let (src, dst) = (src.cast::<S>(), dst.cast::<D>());
-    for i in 0..count {
-        // SAFETY: `i < count` elements are valid on both sides, which the caller promises; alignment is not
-        // asked for.
-        unsafe { dst.add(i).write_unaligned(src.add(i).read_unaligned().cast().scaled(factor)) }
+    let Some(each) = affine.channels.as_ref().and_then(D::coefficients) else {
+        let factor = D::factor(affine.scale);
+        for i in 0..count {
+            // SAFETY: `i < count` elements are valid on both sides, which the caller promises; alignment is not
+            // asked for.
+            unsafe { dst.add(i).write_unaligned(src.add(i).read_unaligned().cast().scaled(factor)) }
+        }
+        return;
+    };
+    let write = |i: usize, factor, offset| {
+        debug_assert!(i < count);
+        // SAFETY: as above: the loops below stay below `count`.
+        unsafe { dst.add(i).write_unaligned(src.add(i).read_unaligned().cast().moved(factor, offset)) }
+    };
+    let mut start = 0;
+    while start < count {
+        if each.run == 1 {
+            let len = each.factors.len().min(count - start);
+            for (i, (&factor, &offset)) in each.factors[..len].iter().zip(&each.offsets[..len]).enumerate() {
+                write(start + i, factor, offset);
+            }
+            start += len;
+        } else {
+            for (&factor, &offset) in each.factors.iter().zip(&each.offsets) {
+                let end = (start + each.run).min(count);
+                (start..end).for_each(|i| write(i, factor, offset));
+                start = end;
+            }
+        }
     }
 }
 
@@ -161,7 +273,7 @@ pub(crate) fn cast_one(value: f64, to: DType, out: &mut [u8]) {
     assert!(out.len() >= to.width_bytes(), "expected room for one {to}");
     let bytes = value.to_ne_bytes();
     // SAFETY: `bytes` holds one f64, `out` has room for one element of `to`, as was just checked.
-    unsafe { cast_row(DType::F64, to)(bytes.as_ptr(), out.as_mut_ptr(), 1, 1.0) }
+    unsafe { cast_row(DType::F64, to)(bytes.as_ptr(), out.as_mut_ptr(), 1, &Affine::scale(1.0)) }
 }
 
 /// One element of `from` as a float.
@@ -173,7 +285,7 @@ pub(crate) fn read_one(from: DType, bytes: &[u8]) -> f64 {
     assert!(bytes.len() >= from.width_bytes(), "expected one {from}");
     let mut out = [0u8; 8];
     // SAFETY: `bytes` holds one element of `from`, as was just checked; `out` has room for one f64.
-    unsafe { cast_row(from, DType::F64)(bytes.as_ptr(), out.as_mut_ptr(), 1, 1.0) }
+    unsafe { cast_row(from, DType::F64)(bytes.as_ptr(), out.as_mut_ptr(), 1, &Affine::scale(1.0)) }
     f64::from_ne_bytes(out)
 }
 
@@ -217,7 +329,7 @@ mod tests {
                 let (mut a, mut b) = ([0u8; 8], [0u8; 8]);
                 cast_one(1.0, from, &mut a);
                 // SAFETY: one element on each side, 8 bytes of room.
-                unsafe { cast_row(from, to)(a.as_ptr(), b.as_mut_ptr(), 1, 1.0) };
+                unsafe { cast_row(from, to)(a.as_ptr(), b.as_mut_ptr(), 1, &Affine::scale(1.0)) };
                 assert_eq!(read_one(to, &b), 1.0, "{from} to {to}");
             }
         }
@@ -228,9 +340,39 @@ mod tests {
         let bytes: Vec<u8> = (0..=255).collect();
         let mut out = vec![0f32; 256];
         // SAFETY: 256 elements on each side.
-        unsafe { cast_row(DType::U8, DType::F32)(bytes.as_ptr(), out.as_mut_ptr().cast(), 256, 1.0 / 255.0) };
+        unsafe {
+            let scale = Affine::scale(1.0 / 255.0);
+            cast_row(DType::U8, DType::F32)(bytes.as_ptr(), out.as_mut_ptr().cast(), 256, &scale)
+        };
         for (byte, value) in bytes.iter().zip(&out) {
             assert_eq!(*value, f32::from(*byte) * (1.0f64 / 255.0) as f32);
+        }
+    }
+
+    #[test]
+    fn normalizes_each_channel_wherever_it_lies() {
+        let (mean, std) = ([0.5, 0.25, 0.125], [0.5, 2.0, 4.0]);
+        // Channels last, first, in the middle; several rows in one go.
+        for (channel_run, outer) in [(1, 50), (7, 3), (63, 1), (64, 2), (200, 1), (1, 1)] {
+            let num_elements = 3 * channel_run * outer;
+            let bytes: Vec<u8> = (0..2 * num_elements).map(|i| (i * 7 % 256) as u8).collect();
+            let affine = Affine::normalize(1.0 / 256.0, &mean, &std, channel_run);
+            for to in [DType::F16, DType::F32, DType::F64] {
+                let mut out = vec![0u8; bytes.len() * to.width_bytes()];
+                // SAFETY: as many elements on each side.
+                unsafe { cast_row(DType::U8, to)(bytes.as_ptr(), out.as_mut_ptr(), bytes.len(), &affine) };
+                for (i, (&byte, found)) in bytes.iter().zip(out.chunks(to.width_bytes())).enumerate() {
+                    let channel = i / channel_run % 3;
+                    // Powers of two: the same however it is computed, but for the last bits of an f16.
+                    let expected = (f64::from(byte) / 256.0 - mean[channel]) / std[channel];
+                    let found = read_one(to, found);
+                    let tolerance = if to == DType::F16 { 1e-3 } else { 0.0 };
+                    assert!(
+                        (found - expected).abs() <= tolerance,
+                        "{to}, element {i}: {found}, not {expected}"
+                    );
+                }
+            }
         }
     }
 }

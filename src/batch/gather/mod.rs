@@ -44,7 +44,7 @@ use crate::layout::{ColumnKind, Place};
 use crate::sampler::{Audit, EpochOrder};
 use crate::staging::SlotMut;
 
-pub(crate) use cast::{CastRow, cast_one, cast_row, read_one};
+pub(crate) use cast::{Affine, CastRow, cast_one, cast_row, read_one};
 use lane::Lanes;
 use located::Located;
 use parsed::Parsed;
@@ -326,11 +326,11 @@ impl Scratch {
             // and `Directory::locate` gives rows of their chunk. A slot is no part of a region, and a row of it has room
             // for the row's elements, of the type they are cast to.
             unsafe {
-                match column.transform {
+                match &column.transform {
                     None => copy::copy_rows(rows, ahead, dst, column.source_row_bytes),
                     Some(transform) => copy::for_rows(rows, ahead, column.source_row_bytes, |i, src| {
                         let dst = dst[i * row_bytes..(i + 1) * row_bytes].as_mut_ptr();
-                        (transform.cast)(src, dst, column.num_elements, transform.scale);
+                        (transform.cast)(src, dst, column.num_elements, &transform.affine);
                     }),
                 }
             }

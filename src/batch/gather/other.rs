@@ -72,9 +72,9 @@ impl Scratch {
         // SAFETY: `lane::measure` found that the rows of the chunk lie within its span, and these touch. `dst` has room
         // for the elements of the rows, of the type they are cast to. A slot is no part of a region.
         unsafe {
-            match column.transform {
+            match &column.transform {
                 None => std::ptr::copy_nonoverlapping(src, dst.as_mut_ptr(), dst.len()),
-                Some(transform) => (transform.cast)(src, dst.as_mut_ptr(), num_elements, transform.scale),
+                Some(transform) => (transform.cast)(src, dst.as_mut_ptr(), num_elements, &transform.affine),
             }
         }
         let mut null = None;
@@ -126,7 +126,7 @@ impl Scratch {
                     Some(fill) => out.copy_from_slice(fill),
                     None => out.fill(0),
                 }
-            } else if let Some(transform) = column.transform {
+            } else if let Some(transform) = &column.transform {
                 // SAFETY: as above; `self.row` is as long as a row.
                 unsafe { row::copy_row(piece, row, shape, &mut self.row) };
                 // SAFETY: `self.row` holds the row's elements, and `out` has room for them cast.
@@ -135,7 +135,7 @@ impl Scratch {
                         self.row.as_ptr(),
                         out.as_mut_ptr(),
                         column.num_elements,
-                        transform.scale,
+                        &transform.affine,
                     )
                 };
             } else {

@@ -63,7 +63,7 @@ impl Column {
                 // SAFETY: `source` is a row of the column and `out` one cast, of `num_elements` elements each.
                 (_, Some(transform)) => unsafe {
                     let (source, out) = (source.as_ptr(), out.as_mut_ptr());
-                    (transform.cast)(source, out, planned.num_elements, transform.scale);
+                    (transform.cast)(source, out, planned.num_elements, &transform.affine);
                 },
                 (_, None) => out.copy_from_slice(source),
             }
