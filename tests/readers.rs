@@ -145,9 +145,11 @@ proptest! {
     }
 }
 
+type Make = Box<dyn Fn() -> Box<dyn Reader>>;
+
 /// Every kind of reader, and files for it: the second is damaged where the kind can tell.
-fn every_kind(folder: &Folder) -> Vec<(Box<dyn Fn() -> Box<dyn Reader>>, Vec<String>)> {
-    let mut kinds: Vec<(Box<dyn Fn() -> Box<dyn Reader>>, Vec<String>)> = Vec::new();
+fn every_kind(folder: &Folder) -> Vec<(Make, Vec<String>)> {
+    let mut kinds: Vec<(Make, Vec<String>)> = Vec::new();
     let lines: Vec<u8> = (0..6).flat_map(|line| format!("line {line}\r\n").into_bytes()).collect();
     let mut damaged = frames((0..5).map(|number| format!("payload {number}")));
     damaged[3 * 25 + 12] ^= 1;

@@ -178,7 +178,7 @@ pub fn frame(payload: &[u8]) -> Vec<u8> {
             }
         }
         let crc = !crc;
-        ((crc >> 15) | (crc << 17)).wrapping_add(0xA282_EAD8)
+        crc.rotate_right(15).wrapping_add(0xA282_EAD8)
     };
     let length = (payload.len() as u64).to_le_bytes();
     let mut frame = length.to_vec();
