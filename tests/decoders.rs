@@ -24,7 +24,7 @@ use forebay::coordinator::reader::{LineReader, Reader, TfRecordReader};
 use forebay::format::{Compression, CsvOptions, CsvType, FeatureType};
 use forebay::{ColumnKind, DType, Dataset, Error, ErrorKind};
 use proptest::prelude::*;
-use support::{Folder, Names, frames};
+use support::{Folder, closed_names, frames};
 
 /// The columns of the classic example: each field floats or an integer, -1 where it is missing.
 fn my_test() -> DecodeCsv {
@@ -35,7 +35,7 @@ fn my_test() -> DecodeCsv {
 fn the_classic_example_is_read_decoded_and_stacked() {
     let folder = Folder::new();
     let path = folder.file("my_test.csv", b"x1, x2, target\n1. , 2. , 0\n4. , 5 , 1\n7. , , 0\n");
-    let (reader, queue) = (LineReader::new().skip_header_lines(1), Names::closed([&path]));
+    let (reader, queue) = (LineReader::new().skip_header_lines(1), closed_names([&path]));
     let records = reader.read_up_to(&queue, 10).unwrap();
     let keys: Vec<_> = records.iter().map(|(key, _)| key.clone()).collect();
     assert_eq!(keys, [2, 3, 4].map(|line| format!("{path}:{line}")));
@@ -124,7 +124,7 @@ fn csv_of_others_has_the_values_a_dataset_has() {
         csv.required(field.name(), csv_type)
     });
     let reader = LineReader::new().skip_header_lines(1);
-    let lines = reader.read_up_to(&Names::closed([&path]), usize::MAX).unwrap();
+    let lines = reader.read_up_to(&closed_names([&path]), usize::MAX).unwrap();
     let lines: Vec<_> = lines.into_iter().map(|(_, line)| line).collect();
     let read = decode_csv(&lines, &csv).unwrap();
     let table = common::gather_all(&dataset);
@@ -451,7 +451,7 @@ fn damaged_records_are_decoded_or_refused_by_number() {
 fn examples_of_others_have_the_values_a_dataset_has() {
     let Some((folder, _)) = common::test_data() else { return };
     let path = folder.join("tfrecord/mnist_1000.tfrecord").to_str().unwrap().to_owned();
-    let records = TfRecordReader::new().read_up_to(&Names::closed([&path]), usize::MAX).unwrap();
+    let records = TfRecordReader::new().read_up_to(&closed_names([&path]), usize::MAX).unwrap();
     let records: Vec<_> = records.into_iter().map(|(_, record)| record).collect();
     let table = common::gather_all(&Dataset::open(&path).unwrap());
     let spec = table.schema().fields().iter().fold(ParseExample::new(), |spec, field| {
@@ -466,7 +466,7 @@ fn examples_of_others_have_the_values_a_dataset_has() {
     );
 
     let path = folder.join("tfrecord/morris_raw.tfrecord").to_str().unwrap().to_owned();
-    let (_, raw) = TfRecordReader::new().read(&Names::closed([&path])).unwrap();
+    let (_, raw) = TfRecordReader::new().read(&closed_names([&path])).unwrap();
     let error = parse_example(&[raw], &ParseExample::new().var_len("x", FeatureType::F32)).unwrap_err();
     assert_eq!((error.kind(), error.location().record), (ErrorKind::Malformed, Some(0)));
 }
@@ -561,7 +561,7 @@ fn records_of_a_compressed_file_become_columns() {
     let payloads: Vec<_> = (0..10u8).map(small::example).collect();
     let path = folder.file("examples.gz", &small::gzip(&frames(&payloads)));
     let reader = TfRecordReader::new().compression(Compression::Gzip);
-    let (queue, mut rows) = (Names::closed([path]), 0);
+    let (queue, mut rows) = (closed_names([path]), 0);
     while let Ok(records) = reader.read_up_to(&queue, 4) {
         let records: Vec<_> = records.into_iter().map(|(_, record)| record).collect();
         let batch =

@@ -23,7 +23,7 @@ use forebay::format::Compression;
 use forebay::queue::Queue;
 use forebay::{Dataset, Error, ErrorKind, Result};
 use proptest::prelude::*;
-use support::{Folder, Names, frames};
+use support::{Folder, Names, closed_names, frames};
 
 type Record = (String, Bytes);
 
@@ -89,7 +89,7 @@ proptest! {
             }
             lines
         }).collect();
-        prop_assert_eq!(records(&reader, &Names::closed(&paths)), expected);
+        prop_assert_eq!(records(&reader, &closed_names(&paths)), expected);
         prop_assert_eq!(reader.num_work_units_completed(), files.len() as u64);
     }
 
@@ -103,7 +103,7 @@ proptest! {
         let path = folder.file("fixed", &pack(&bytes, compression));
         let reader = FixedLengthReader::new(record as u64).unwrap().compression(compression);
         let reader = reader.header_bytes(header as u64).footer_bytes(footer as u64).hop_bytes(hop as u64);
-        let read = drain(&reader, &Names::closed([&path]));
+        let read = drain(&reader, &closed_names([&path]));
         if header + footer > len {
             prop_assert_eq!(read.len(), 1);
             prop_assert_eq!(read[0].as_ref().unwrap_err().kind(), ErrorKind::Malformed);
@@ -130,7 +130,7 @@ proptest! {
         let folder = Folder::new();
         let path = folder.file("records", &pack(&frames(&payloads), compression));
         let reader = TfRecordReader::new().compression(compression).buffer_bytes(buffer);
-        let (queue, mut read) = (Names::closed([&path]), Vec::new());
+        let (queue, mut read) = (closed_names([&path]), Vec::new());
         while let Ok(some) = reader.read_up_to(&queue, n) {
             prop_assert!((1..=n).contains(&some.len()));
             read.extend(some);
@@ -145,9 +145,11 @@ proptest! {
     }
 }
 
+type Make = Box<dyn Fn() -> Box<dyn Reader>>;
+
 /// Every kind of reader, and files for it: the second is damaged where the kind can tell.
-fn every_kind(folder: &Folder) -> Vec<(Box<dyn Fn() -> Box<dyn Reader>>, Vec<String>)> {
-    let mut kinds: Vec<(Box<dyn Fn() -> Box<dyn Reader>>, Vec<String>)> = Vec::new();
+fn every_kind(folder: &Folder) -> Vec<(Make, Vec<String>)> {
+    let mut kinds: Vec<(Make, Vec<String>)> = Vec::new();
     let lines: Vec<u8> = (0..6).flat_map(|line| format!("line {line}\r\n").into_bytes()).collect();
     let mut damaged = frames((0..5).map(|number| format!("payload {number}")));
     damaged[3 * 25 + 12] ^= 1;
@@ -194,18 +196,18 @@ fn told(read: Vec<Result<Record>>) -> Vec<Result<Record, String>> {
 fn a_reader_goes_on_where_its_state_was_taken() {
     let folder = Folder::new();
     for (make, paths) in every_kind(&folder) {
-        let whole = told(drain(&*make(), &Names::closed(&paths)));
-        let (reader, queue) = (make(), Names::closed(&paths));
+        let whole = told(drain(&*make(), &closed_names(&paths)));
+        let (reader, queue) = (make(), closed_names(&paths));
         for at in 0..=whole.len() {
             let json = reader.state().to_json();
             let state = ReaderState::from_json(&json).unwrap();
             assert_eq!(state.to_json(), json);
             let other = make();
-            let _ = other.read(&Names::closed(&paths[2..]));
+            let _ = other.read(&closed_names(&paths[2..]));
             other.restore(&state).unwrap();
             assert_eq!(other.num_records_produced(), reader.num_records_produced(), "{json}");
             assert_eq!(other.num_work_units_completed(), reader.num_work_units_completed());
-            let left = Names::closed(&paths[paths.len() - queue.size()..]);
+            let left = closed_names(&paths[paths.len() - queue.size()..]);
             assert_eq!(told(drain(&*other, &left)), whole[at..], "after {at} of {}: {json}", whole.len());
             let _ = reader.read(&queue);
         }
@@ -219,14 +221,14 @@ fn an_error_behind_records_is_what_the_next_call_gets() {
     let mut bytes = frames(["one", "two", "three"]);
     bytes[2 * 19 + 12] ^= 1;
     let paths = [folder.file("damaged", &bytes), folder.file("next", &frames(["four"]))];
-    let (reader, queue) = (TfRecordReader::new(), Names::closed(&paths));
+    let (reader, queue) = (TfRecordReader::new(), closed_names(&paths));
     let some = reader.read_up_to(&queue, 10).unwrap();
     assert_eq!(some.iter().map(|(_, value)| &value[..]).collect::<Vec<_>>(), [b"one", b"two"]);
     let state = reader.state();
     let other = TfRecordReader::new();
     other.restore(&state).unwrap();
     for reader in [reader, other] {
-        let queue = Names::closed(&paths[1..]);
+        let queue = closed_names(&paths[1..]);
         let error = reader.read_up_to(&queue, 10).unwrap_err();
         let location = error.location();
         assert_eq!(location.path.as_deref(), Some(paths[0].as_ref()));
@@ -252,7 +254,7 @@ fn what_is_no_file_is_an_error_that_names_it() {
             Box::new(WholeFileReader::new()),
         ];
         for reader in readers {
-            let queue = Names::closed([&path, &good]);
+            let queue = closed_names([&path, &good]);
             let error = reader.read(&queue).unwrap_err();
             assert_eq!(
                 (error.kind(), error.location().path.as_deref()),
@@ -271,7 +273,7 @@ fn a_pipe_is_refused_and_not_waited_for() {
     let folder = Folder::new();
     let path = folder.path("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
-    let error = LineReader::new().read(&Names::closed([&path])).unwrap_err();
+    let error = LineReader::new().read(&closed_names([&path])).unwrap_err();
     assert!(error.kind() == ErrorKind::Io && error.message().contains("expected a file"), "{error}");
 }
 
@@ -280,7 +282,7 @@ fn states_of_others_are_refused_and_change_nothing() {
     let folder = Folder::new();
     let path = folder.file("lines", b"one\ntwo\nthree\n");
     let reader = LineReader::new();
-    reader.read(&Names::closed([&path])).unwrap();
+    reader.read(&closed_names([&path])).unwrap();
     let state = reader.state();
     let kind = |reader: &dyn Reader| reader.restore(&state).unwrap_err().kind();
     assert_eq!(kind(&LineReader::new().skip_header_lines(1)), ErrorKind::Mismatch);
@@ -292,7 +294,7 @@ fn states_of_others_are_refused_and_change_nothing() {
     assert_eq!(kind(&reader), ErrorKind::Io);
     // The file that is open is still there to be read.
     assert_eq!(reader.num_records_produced(), 1);
-    assert_eq!(reader.read(&Names::default()).unwrap(), (format!("{path}:2"), "two".into()));
+    assert_eq!(reader.read(&Names::unbounded()).unwrap(), (format!("{path}:2"), "two".into()));
 
     let json = state.to_json();
     for (bad, kind) in [
@@ -312,13 +314,13 @@ fn a_place_beyond_the_end_is_refused() {
     for compression in ALL {
         let path = folder.file("lines", &pack(b"one\ntwo\n", compression));
         let reader = LineReader::new().compression(compression);
-        reader.read(&Names::closed([&path])).unwrap();
+        reader.read(&closed_names([&path])).unwrap();
         for far in [9, u64::MAX] {
             let json = reader.state().to_json().replace("\"byte\":4", &format!("\"byte\":{far}"));
             let error = reader.restore(&ReaderState::from_json(&json).unwrap()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Mismatch, "{error}");
         }
-        assert_eq!(reader.read(&Names::default()).unwrap().1, "two");
+        assert_eq!(reader.read(&Names::unbounded()).unwrap().1, "two");
     }
 }
 
@@ -326,7 +328,7 @@ fn a_place_beyond_the_end_is_refused() {
 fn a_reset_gives_up_the_file_and_what_was_left_over() {
     let folder = Folder::new();
     let paths = [folder.file("a", b"abcde"), folder.file("b", b"fghij"), folder.file("c", b"klmno")];
-    let (reader, queue) = (FixedLengthReader::new(2).unwrap(), Names::closed(&paths));
+    let (reader, queue) = (FixedLengthReader::new(2).unwrap(), closed_names(&paths));
     for _ in 0..3 {
         reader.read(&queue).unwrap();
     }
@@ -351,7 +353,7 @@ fn threads_that_share_a_reader_get_each_record_once() {
         .collect();
     let expected: HashSet<_> =
         files.iter().flat_map(|path| lines_of(path, &fs::read(path).unwrap(), 0)).collect();
-    let (reader, queue, read) = (LineReader::new(), Names::default(), Mutex::new(Vec::new()));
+    let (reader, queue, read) = (LineReader::new(), Names::unbounded(), Mutex::new(Vec::new()));
     let ended = AtomicUsize::new(0);
     thread::scope(|scope| {
         for number in 0..THREADS {
@@ -385,7 +387,7 @@ fn threads_that_share_a_reader_get_each_record_once() {
 /// One thread waits for the queue, the others for it; counters and state can be had meanwhile, and a cancel ends them all.
 #[test]
 fn a_cancelled_queue_wakes_every_thread_of_a_reader() {
-    let (reader, queue) = (LineReader::new(), Names::default());
+    let (reader, queue) = (LineReader::new(), Names::unbounded());
     let kinds: Vec<_> = thread::scope(|scope| {
         let threads: Vec<_> =
             (0..5).map(|_| scope.spawn(|| reader.read(&queue).unwrap_err().kind())).collect();
@@ -407,9 +409,9 @@ fn what_is_restored_while_others_wait_is_read_first() {
     let folder = Folder::new();
     let path = folder.file("lines", b"one\ntwo\nthree\n");
     let other = LineReader::new();
-    other.read(&Names::closed([&path])).unwrap();
+    other.read(&closed_names([&path])).unwrap();
     let state = other.state();
-    let (reader, queue) = (LineReader::new(), Names::default());
+    let (reader, queue) = (LineReader::new(), Names::unbounded());
     let (send, read) = std::sync::mpsc::channel();
     thread::scope(|scope| {
         for _ in 0..2 {
@@ -468,7 +470,7 @@ fn a_queue_that_panics_leaves_a_reader_that_works() {
     }
     let reader = IdentityReader::new();
     thread::scope(|scope| assert!(scope.spawn(|| reader.read(&Broken)).join().is_err()));
-    assert_eq!(reader.read(&Names::closed(["next"])).unwrap().0, "next");
+    assert_eq!(reader.read(&closed_names(["next"])).unwrap().0, "next");
 }
 
 /// A length that says more than the file holds is refused before anything is made room for.
@@ -485,7 +487,7 @@ fn forged_lengths_take_no_memory() {
             fs::write(&path, pack(&bytes, compression)).unwrap();
             let read = || {
                 let reader = TfRecordReader::new().compression(compression);
-                drain(&reader, &Names::closed([&path])).into_iter().filter_map(Result::err).collect()
+                drain(&reader, &closed_names([&path])).into_iter().filter_map(Result::err).collect()
             };
             let what = || format!("a payload of {length} bytes, {compression}");
             let error = cases.tried(&read, &names(&path), bytes.len(), &what).unwrap();
@@ -517,14 +519,14 @@ fn a_line_of_a_compressed_file_is_bounded() {
     fs::write(&path, &file).unwrap();
     let read = || {
         let lines = LineReader::new().compression(Compression::Zstd);
-        drain(&lines, &Names::closed([&path])).into_iter().filter_map(Result::err).collect()
+        drain(&lines, &closed_names([&path])).into_iter().filter_map(Result::err).collect()
     };
     // A buffer grows by half or to twice itself: what it had before is there while it is copied.
     let error = cases.tried(&read, &names(&path), 20 << 20, &|| "one line".to_owned()).unwrap();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
     // The same bytes in records of one length are read in as many pieces.
     let fixed = FixedLengthReader::new(1 << 20).unwrap().compression(Compression::Zstd);
-    assert_eq!(records(&fixed, &Names::closed([&path])).len(), 64);
+    assert_eq!(records(&fixed, &closed_names([&path])).len(), 64);
     assert_eq!(fixed.partial_bytes(), 1);
 }
 
@@ -547,11 +549,11 @@ fn damaged_files_are_read_or_refused() {
             let fixed =
                 FixedLengthReader::new(5).unwrap().footer_bytes(4).hop_bytes(3).compression(compression);
             let kinds: [&dyn Reader; 3] = [&lines, &fixed, &TfRecordReader::new().compression(compression)];
-            let errors = kinds.into_iter().flat_map(|reader| drain(reader, &Names::closed([&path])));
+            let errors = kinds.into_iter().flat_map(|reader| drain(reader, &closed_names([&path])));
             let mut errors: Vec<_> = errors.filter_map(Result::err).collect();
             if compression == Compression::None {
                 let reader = TfRecordReader::new();
-                let read = drain(&reader, &Names::closed([&path, &next]));
+                let read = drain(&reader, &closed_names([&path, &next]));
                 assert_eq!(read.last().unwrap().as_ref().unwrap().1, "of the next file");
                 errors.extend(read.into_iter().filter_map(Result::err));
             }
@@ -588,7 +590,7 @@ fn files_of_others_have_the_records_a_dataset_has() {
         ("tfrecord/taxi_eval/data_tfrecord-00003-of-00012.gz", Compression::Gzip),
     ] {
         let reader = TfRecordReader::new().compression(compression);
-        let read = records(&reader, &Names::closed([path(name)]));
+        let read = records(&reader, &closed_names([path(name)]));
         let dataset = Dataset::options().raw_records().open(path(name)).unwrap();
         let table = common::gather_all(&dataset);
         let rows = arrow::array::AsArray::as_binary::<i32>(table.column(0));
@@ -598,11 +600,11 @@ fn files_of_others_have_the_records_a_dataset_has() {
     let name = "fixed_binary/cifar10-train-00000-00999-chw3072.bin";
     let len = fs::metadata(path(name)).unwrap().len();
     let reader = FixedLengthReader::new(3072).unwrap();
-    let read = records(&reader, &Names::closed([path(name)]));
+    let read = records(&reader, &closed_names([path(name)]));
     assert_eq!((read.len() as u64, reader.partial_bytes()), (len / 3072, len % 3072));
     for name in ["csv/iris.csv", "csv/uspop-latin1.csv", "text/tinyshakespeare.txt"] {
         let text = fs::read(path(name)).unwrap();
-        let read = records(&LineReader::new(), &Names::closed([path(name)]));
+        let read = records(&LineReader::new(), &closed_names([path(name)]));
         assert_eq!(read, lines_of(&path(name), &text, 0), "{name}");
     }
 }

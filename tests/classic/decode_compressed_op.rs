@@ -35,7 +35,7 @@ fn decompress_with_raw() {
 
 #[test]
 fn what_is_cut_damaged_or_too_much_is_an_error() {
-    let text: Vec<u8> = (0..2000u32).map(|i| (i * i >> 3) as u8).collect();
+    let text: Vec<u8> = (0..2000u32).map(|i| ((i * i) >> 3) as u8).collect();
     for (compression, stored) in packed(&text) {
         let error = decode_compressed(&stored, compression, text.len() as u64 - 1).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TooLarge);

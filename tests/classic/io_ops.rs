@@ -5,14 +5,14 @@ use std::fs;
 use forebay::convert::RecordWriter;
 use forebay::coordinator::reader::{Reader, WholeFileReader};
 
-use crate::support::{Folder, Names, frames};
+use crate::support::{Folder, closed_names, frames};
 
 fn write_and_read(path: &str) {
     for contents in [&[][..], &["Some", "", "contents"]] {
         let mut writer = RecordWriter::create(path).unwrap();
         contents.iter().for_each(|record| writer.write(record.as_bytes()).unwrap());
         writer.close().unwrap();
-        let (key, read) = WholeFileReader::new().read(&Names::closed([path])).unwrap();
+        let (key, read) = WholeFileReader::new().read(&closed_names([path])).unwrap();
         assert_eq!((key.as_str(), &read[..]), (path, &frames(contents)[..]));
     }
 }

@@ -10,7 +10,7 @@ use forebay::coordinator::reader::{
 use forebay::format::Compression;
 use forebay::queue::Queue;
 
-use crate::support::{Folder, Names, frames, gzip, zlib};
+use crate::support::{Folder, Names, closed_names, frames, gzip, zlib};
 
 #[track_caller]
 fn expect(reader: &dyn Reader, queue: &Names, key: &str, value: &[u8]) {
@@ -37,7 +37,7 @@ mod identity_reader {
     /// `IdentityReaderTest.testOneEpoch`
     #[test]
     fn one_epoch() {
-        let (reader, queue) = (IdentityReader::new(), Names::default());
+        let (reader, queue) = (IdentityReader::new(), Names::unbounded());
         expect_counts(&reader, 0, 0);
         queue.enqueue_many(["A", "B", "C"].map(String::from).to_vec()).unwrap();
         queue.close(false);
@@ -56,7 +56,7 @@ mod identity_reader {
     /// `IdentityReaderTest.testMultipleEpochs`
     #[test]
     fn multiple_epochs() {
-        let (reader, queue) = (IdentityReader::new(), Names::default());
+        let (reader, queue) = (IdentityReader::new(), Names::unbounded());
         for epoch in 0..3 {
             queue.enqueue_many(["DD", "EE"].map(String::from).to_vec()).unwrap();
             expect(&reader, &queue, "DD", b"DD");
@@ -70,7 +70,7 @@ mod identity_reader {
     /// `IdentityReaderTest.testReset`
     #[test]
     fn reset() {
-        let (reader, queue) = (IdentityReader::new(), Names::closed(["X", "Y", "Z"]));
+        let (reader, queue) = (IdentityReader::new(), closed_names(["X", "Y", "Z"]));
         expect(&reader, &queue, "X", b"X");
         assert_eq!(queue.size(), 2);
         expect_counts(&reader, 1, 1);
@@ -94,7 +94,7 @@ mod whole_file_reader {
         let contents: [&[u8]; 3] = [b"One\na\nb\n", b"Two\nC\nD", b""];
         let paths: Vec<_> =
             (0..3).map(|number| folder.file(&format!("whole.{number}"), contents[number])).collect();
-        let (reader, queue) = (WholeFileReader::new(), Names::closed(&paths));
+        let (reader, queue) = (WholeFileReader::new(), closed_names(&paths));
         for (path, content) in paths.iter().zip(contents) {
             expect(&reader, &queue, path, content);
         }
@@ -121,7 +121,7 @@ mod text_line_reader {
                 folder.file(&format!("text_line.{file}.txt"), text.as_bytes())
             })
             .collect();
-        let (reader, queue) = (LineReader::new(), Names::closed(&files));
+        let (reader, queue) = (LineReader::new(), closed_names(&files));
         for (number, file) in files.iter().enumerate() {
             for line in 0..5 {
                 expect(
@@ -162,7 +162,7 @@ mod text_line_reader {
                 folder.file(&format!("{path}.{compression}"), &pack(&std::fs::read(path).unwrap()))
             });
             let reader = LineReader::new().skip_header_lines(2).compression(compression);
-            let queue = Names::closed(&paths);
+            let queue = closed_names(&paths);
             for long in [&paths[0], &paths[3]] {
                 expect(&reader, &queue, &format!("{long}:3"), b"");
                 expect(&reader, &queue, &format!("{long}:4"), b"four");
@@ -204,7 +204,7 @@ mod fixed_length_record_reader {
                         folder.file(&format!("fixed_length_record.{file}.txt"), &pack(&bytes))
                     })
                     .collect();
-                let (reader, queue) = (reader(0, compression), Names::closed(&paths));
+                let (reader, queue) = (reader(0, compression), closed_names(&paths));
                 for (file, path) in paths.iter().enumerate() {
                     for record in 0..num_records {
                         expect(&reader, &queue, &format!("{path}:{record}"), &text(file, record));
@@ -247,7 +247,7 @@ mod fixed_length_record_reader {
                     folder.file(&format!("fixed_length_overlapping.{file}.txt"), &pack(&bytes))
                 })
                 .collect();
-            let (reader, queue) = (reader(HOP as u64, compression), Names::closed(&paths));
+            let (reader, queue) = (reader(HOP as u64, compression), closed_names(&paths));
             for (file, path) in paths.iter().enumerate() {
                 for record in 0..num_records {
                     let bytes: Vec<u8> =
@@ -288,7 +288,7 @@ mod tf_record_reader {
     fn check(compression: Compression, pack: impl Fn(&[u8]) -> Vec<u8>) {
         let folder = Folder::new();
         let paths = files(&folder, pack);
-        let (reader, queue) = (TfRecordReader::new().compression(compression), Names::closed(&paths));
+        let (reader, queue) = (TfRecordReader::new().compression(compression), closed_names(&paths));
         for (file, path) in paths.iter().enumerate() {
             for record in 0..7 {
                 let key = format!("{path}:{}", record * (16 + payload(0, 0).len()));
@@ -317,7 +317,7 @@ mod tf_record_reader {
     fn read_up_to() {
         let folder = Folder::new();
         let paths = files(&folder, <[u8]>::to_vec);
-        let (reader, queue) = (TfRecordReader::new(), Names::closed(&paths));
+        let (reader, queue) = (TfRecordReader::new(), closed_names(&paths));
         let (mut read, mut sizes) = (Vec::new(), Vec::new());
         loop {
             match reader.read_up_to(&queue, 3) {
@@ -346,7 +346,7 @@ mod tf_record_reader {
 /// `AsyncReaderTest.testNoDeadlockFromQueue`
 #[test]
 fn no_deadlock_from_queue() {
-    let queues: Vec<_> = (0..3).map(|_| Names::default()).collect();
+    let queues: Vec<_> = (0..3).map(|_| Names::unbounded()).collect();
     let readers: Vec<_> = (0..3).map(|_| IdentityReader::new()).collect();
     let (read, results) = mpsc::channel();
     thread::scope(|scope| {

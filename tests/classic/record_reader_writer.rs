@@ -7,7 +7,7 @@ use forebay::convert::RecordWriter;
 use forebay::coordinator::reader::{Reader, TfRecordReader};
 use forebay::format::Compression;
 
-use crate::support::{Folder, Names};
+use crate::support::{Folder, closed_names};
 
 /// `TestZlibSyncFlush`
 #[test]
@@ -16,7 +16,7 @@ fn test_zlib_sync_flush() {
     for compression in [Compression::None, Compression::Gzip, Compression::Zlib, Compression::Zstd] {
         let path = folder.path("flushed");
         let mut writer = RecordWriter::options().compression(compression).create(&path).unwrap();
-        let (reader, queue) = (TfRecordReader::new().compression(compression), Names::closed([&path]));
+        let (reader, queue) = (TfRecordReader::new().compression(compression), closed_names([&path]));
         writer.write(b"abc").unwrap();
         writer.write(b"defg").unwrap();
         writer.flush().unwrap();
@@ -26,7 +26,7 @@ fn test_zlib_sync_flush() {
         writer.write(b"h").unwrap();
         writer.close().unwrap();
         let all = TfRecordReader::new().compression(compression);
-        assert_eq!(all.read_up_to(&Names::closed([&path]), 10).unwrap().len(), 3);
+        assert_eq!(all.read_up_to(&closed_names([&path]), 10).unwrap().len(), 3);
     }
 }
 
@@ -47,7 +47,7 @@ fn test_basics() {
                 assert_eq!(fs::metadata(&path).unwrap().len(), 39);
             }
             let reader = TfRecordReader::new().compression(compression).buffer_bytes(buffer_bytes);
-            let queue = Names::closed([&path]);
+            let queue = closed_names([&path]);
             assert_eq!(reader.read(&queue).unwrap(), (format!("{path}:0"), "abc".into()));
             assert_eq!(reader.read(&queue).unwrap(), (format!("{path}:19"), "defg".into()));
             assert_eq!(reader.read(&queue).unwrap_err().kind(), ErrorKind::OutOfRange);

@@ -7,7 +7,7 @@ use forebay::coordinator::reader::{Reader, ReaderState, TfRecordReader};
 use forebay::format::Compression;
 use forebay::{Error, ErrorKind};
 
-use crate::support::{Folder, Names, frames, zlib};
+use crate::support::{Folder, Names, closed_names, frames, zlib};
 
 fn write<R: AsRef<[u8]>>(path: &str, compression: Compression, records: impl IntoIterator<Item = R>) {
     let mut writer = RecordWriter::options().compression(compression).create(path).unwrap();
@@ -32,7 +32,7 @@ fn empty() {
     let path = folder.path("empty");
     write(&path, Compression::None, [[0u8; 0]; 0]);
     assert_eq!(fs::read(&path).unwrap(), b"");
-    let (reader, queue) = (TfRecordReader::new(), Names::closed([&path]));
+    let (reader, queue) = (TfRecordReader::new(), closed_names([&path]));
     expect_end(&reader, &queue);
     assert_eq!(reader.num_work_units_completed(), 1);
 }
@@ -45,7 +45,7 @@ fn read_write() {
     let records = ["foo", "bar", "", "xxxx"];
     write(&path, Compression::None, records);
     assert_eq!(fs::read(&path).unwrap(), frames(records));
-    let (reader, queue) = (TfRecordReader::new(), Names::closed([&path]));
+    let (reader, queue) = (TfRecordReader::new(), closed_names([&path]));
     for record in records {
         assert_eq!(reader.read(&queue).unwrap().1, record);
     }
@@ -59,7 +59,7 @@ fn many_records() {
     let folder = Folder::new();
     let path = folder.path("many");
     write(&path, Compression::None, (0..100_000).map(|number: u32| number.to_string()));
-    let (reader, queue) = (TfRecordReader::new(), Names::closed([&path]));
+    let (reader, queue) = (TfRecordReader::new(), closed_names([&path]));
     for number in 0..100_000 {
         assert_eq!(reader.read(&queue).unwrap().1, number.to_string());
     }
@@ -85,7 +85,7 @@ fn random_read() {
         let path = folder.path("random");
         write(&path, compression, &records);
         let reader = TfRecordReader::new().compression(compression);
-        let queue = Names::closed([&path]);
+        let queue = closed_names([&path]);
         for record in &records {
             assert_eq!(reader.read(&queue).unwrap().1, record);
         }
@@ -100,7 +100,7 @@ fn read_not_in_order(compression: Compression, buffer_bytes: usize) {
     let records: Vec<_> = (0..10).map(|number| big(&format!("{number}."), 1000 * number + 7)).collect();
     write(&path, compression, &records);
     let reader = TfRecordReader::new().compression(compression).buffer_bytes(buffer_bytes);
-    let queue = Names::closed([&path]);
+    let queue = closed_names([&path]);
     let mut states = Vec::new();
     for record in &records {
         states.push(reader.state().to_json());
@@ -140,7 +140,7 @@ fn read_error(compression: Compression, buffer_bytes: usize) {
     write(&path, compression, [&b"first"[..], &noise, b"last"]);
     write(&next, compression, ["of the next file"]);
     let reader = TfRecordReader::new().compression(compression).buffer_bytes(buffer_bytes);
-    let queue = Names::closed([&path, &next]);
+    let queue = closed_names([&path, &next]);
     assert_eq!(reader.read(&queue).unwrap().1, "first");
     OpenOptions::new().write(true).open(&path).unwrap().set_len(2000).unwrap();
     let error = reader.read(&queue).unwrap_err();
@@ -170,7 +170,7 @@ fn read_error_with_compression() {
 fn error_of(folder: &Folder, bytes: &[u8], compression: Compression) -> Error {
     let path = folder.file("damaged", bytes);
     let reader = TfRecordReader::new().compression(compression);
-    let error = reader.read(&Names::closed([&path])).unwrap_err();
+    let error = reader.read(&closed_names([&path])).unwrap_err();
     assert_eq!(error.location().path.as_deref(), Some(path.as_ref()));
     assert_eq!((error.location().record, error.location().byte), (Some(0), Some(0)));
     error
@@ -209,7 +209,7 @@ fn corrupt_data() {
 /// A state at byte `at` of a file with records 0 and 1, which end at byte 38.
 fn state_at(path: &str, at: u64) -> ReaderState {
     let reader = TfRecordReader::new();
-    reader.read(&Names::closed([path])).unwrap();
+    reader.read(&closed_names([path])).unwrap();
     let json = reader.state().to_json();
     let moved = json.replace("\"byte\":19", &format!("\"byte\":{at}"));
     assert_ne!(json, moved);
@@ -221,7 +221,7 @@ fn state_at(path: &str, at: u64) -> ReaderState {
 fn read_end() {
     let folder = Folder::new();
     let path = folder.file("end", &frames(["foo", "bar"]));
-    let (reader, queue) = (TfRecordReader::new(), Names::closed::<&str>([]));
+    let (reader, queue) = (TfRecordReader::new(), closed_names::<&str>([]));
     reader.restore(&state_at(&path, 38)).unwrap();
     expect_end(&reader, &queue);
 }
@@ -231,7 +231,7 @@ fn read_end() {
 fn read_past_end() {
     let folder = Folder::new();
     let path = folder.file("end", &frames(["foo", "bar"]));
-    let (reader, queue) = (TfRecordReader::new(), Names::closed::<&str>([]));
+    let (reader, queue) = (TfRecordReader::new(), closed_names::<&str>([]));
     let error = reader.restore(&state_at(&path, 43)).unwrap_err();
     assert_eq!((error.kind(), error.location().path.as_deref()), (ErrorKind::Mismatch, Some(path.as_ref())));
     expect_end(&reader, &queue);

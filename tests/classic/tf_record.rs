@@ -7,7 +7,7 @@ use forebay::coordinator::reader::{Reader, TfRecordReader};
 use forebay::format::Compression;
 use forebay::{Error, ErrorKind};
 
-use crate::support::{Folder, Names, frames, gunzip, gzip, unzlib, zlib};
+use crate::support::{Folder, closed_names, frames, gunzip, gzip, unzlib, zlib};
 
 fn record(file: usize, number: usize) -> Vec<u8> {
     format!("Record {number} of file {file}").into_bytes()
@@ -30,7 +30,7 @@ fn write(path: &str, options: &RecordWriterOptions, records: &[Vec<u8>]) {
 
 /// All records of a file.
 fn read(path: &str, compression: Compression) -> Result<Vec<Vec<u8>>, Error> {
-    let (reader, queue) = (TfRecordReader::new().compression(compression), Names::closed([path]));
+    let (reader, queue) = (TfRecordReader::new().compression(compression), closed_names([path]));
     let mut records = Vec::new();
     loop {
         match reader.read(&queue) {

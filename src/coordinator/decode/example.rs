@@ -157,14 +157,14 @@ impl ParseExample {
                 names.push(column);
             }
             match kind {
-                Kind::Sparse { index_keys, sizes, .. } => {
-                    if index_keys.is_empty() || index_keys.len() != sizes.len() {
-                        return Err(Error::invalid(format!(
-                            "sparse feature '{name}' has {} index keys and {} sizes: expected as many, at least one",
-                            index_keys.len(),
-                            sizes.len()
-                        )));
-                    }
+                Kind::Sparse { index_keys, sizes, .. }
+                    if index_keys.is_empty() || index_keys.len() != sizes.len() =>
+                {
+                    return Err(Error::invalid(format!(
+                        "sparse feature '{name}' has {} index keys and {} sizes: expected as many, at least one",
+                        index_keys.len(),
+                        sizes.len()
+                    )));
                 }
                 Kind::Sequence { padding: FeatureValues::F32(values), .. } if values.len() != 1 => {
                     return Err(one_padding(name, values.len()));

@@ -12,34 +12,16 @@
 //! | [`IdentityReader`] | the work unit itself | the work unit |
 //!
 //! ```
-//! # use std::sync::Mutex;
 //! use forebay::coordinator::reader::{LineReader, Reader};
-//! use forebay::queue::Queue;
-//! # struct Names(Mutex<Vec<String>>);
-//! # impl Queue<String> for Names {
-//! #     fn enqueue(&self, _: String) -> forebay::Result<()> { unimplemented!() }
-//! #     fn enqueue_many(&self, _: Vec<String>) -> forebay::Result<()> { unimplemented!() }
-//! #     fn dequeue(&self) -> forebay::Result<String> {
-//! #         self.0.lock().unwrap().pop().ok_or_else(|| {
-//! #             forebay::Error::new(forebay::ErrorKind::OutOfRange, "the queue is closed and empty")
-//! #         })
-//! #     }
-//! #     fn dequeue_within(&self, _: std::time::Duration) -> forebay::Result<String> { unimplemented!() }
-//! #     fn dequeue_many(&self, _: usize) -> forebay::Result<Vec<String>> { unimplemented!() }
-//! #     fn dequeue_up_to(&self, _: usize) -> forebay::Result<Vec<String>> { unimplemented!() }
-//! #     fn close(&self, _: bool) {}
-//! #     fn cancel(&self) {}
-//! #     fn is_closed(&self) -> bool { true }
-//! #     fn size(&self) -> usize { self.0.lock().unwrap().len() }
-//! #     fn capacity(&self) -> Option<usize> { None }
-//! # }
+//! use forebay::queue::{FifoQueue, Queue};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
 //! # let path = folder.path().join("pets.csv").to_str().unwrap().to_owned();
 //! std::fs::write(&path, "name,age\ncat,4\ndog,7\n")?;
-//! # let queue = Names(Mutex::new(vec![path.clone()]));
-//! // `queue` holds the path, and was closed.
+//! let queue = FifoQueue::new(10)?;
+//! queue.enqueue(path.clone())?;
+//! queue.close(false);
 //! let reader = LineReader::new().skip_header_lines(1);
 //! let (key, line) = reader.read(&queue)?;
 //! assert_eq!((key, &line[..]), (format!("{path}:2"), &b"cat,4"[..]));
