@@ -3,9 +3,11 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
 
+use arrow::array::{ArrayRef, ListArray, RecordBatch, StringArray};
+use arrow::datatypes::Int64Type;
 use forebay::convert::{ConvertOptions, convert};
 use forebay::{Batch, Dataset, Immutable, Loader, Preload, Remainder, Shuffle, col};
 
@@ -215,6 +217,49 @@ fn a_lent_batch_lies_where_the_dataset_does_and_keeps_it_alive() {
     let left =
         tables.iter().flat_map(|table| table.column(0).to_data().buffers()[0].typed_data::<i64>().to_vec());
     assert!(left.eq(0..1000));
+}
+
+#[test]
+fn texts_and_lists_in_a_row_are_lent_and_others_copied() {
+    let text = |row: usize| ["", "für", "a text", "∞ and more"][row % 4].repeat(row % 3);
+    let texts: StringArray = (0..1000).map(|row| (row % 7 != 0).then(|| text(row))).collect();
+    let lists = ListArray::from_iter_primitive::<Int64Type, _, _>(
+        (0..1000).map(|row| Some((0..row % 5).map(Some).collect::<Vec<_>>())),
+    );
+    let table = RecordBatch::try_from_iter_with_nullable([
+        ("text", Arc::new(texts.clone()) as ArrayRef, true),
+        ("list", Arc::new(lists) as ArrayRef, false),
+    ])
+    .unwrap();
+    let dataset = Dataset::from_batches(vec![table.clone()]).unwrap();
+    let addresses = texts.value_data().as_ptr_range();
+    for (remainder, shuffle) in
+        [(Remainder::Keep, Shuffle::None), (Remainder::Pad, Shuffle::None), (Remainder::Keep, Shuffle::Exact)]
+    {
+        let loader = Loader::builder(&dataset)
+            .batch_size(130)
+            .threads(0)
+            .shuffle(shuffle)
+            .remainder(remainder)
+            .build();
+        let mut tables = Vec::new();
+        for batch in loader.unwrap() {
+            let batch = batch.unwrap();
+            let is_lent = shuffle == Shuffle::None;
+            assert_eq!(batch.copied_bytes(), if is_lent { 0 } else { batch.delivered_bytes() });
+            let texts = batch.text("text").unwrap();
+            let first = texts.iter().find(|text| !text.is_empty()).unwrap();
+            assert_eq!(addresses.contains(&first.as_ptr()), is_lent);
+            assert_eq!(batch.ragged::<i64>("list").unwrap().len(), batch.len());
+            tables.push(batch.record_batch().unwrap());
+        }
+        if shuffle == Shuffle::None {
+            let found = arrow::compute::concat_batches(&tables[0].schema(), &tables).unwrap();
+            assert_eq!(found.columns(), table.columns());
+        }
+    }
+    let changed = Loader::builder(&dataset).batch_size(130).map_batch(|_| Ok(())).build().unwrap();
+    assert!(changed.map(Result::unwrap).all(|batch| batch.copied_bytes() == batch.delivered_bytes()));
 }
 
 #[test]

@@ -384,6 +384,21 @@ mod truncation {
     }
 
     #[test]
+    fn a_long_read_of_a_shortened_file_is_an_error_that_names_the_byte() {
+        let file = TestFile::patterned(200_000);
+        let region = file.map();
+        assert_eq!(region.read(1..150_001).unwrap(), file.bytes[1..150_001]);
+        assert_eq!(region.read(0..200_000).unwrap(), file.bytes);
+        for new_len in [100_000, 70_000, 0] {
+            file.set_len(new_len);
+            let error = region.read(50_000..150_000).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Truncated, "{error}");
+            assert_eq!(error.location().path, Some(file.path()));
+            assert_eq!(error.location().byte, Some(new_len.max(50_000)), "{error}");
+        }
+    }
+
+    #[test]
     fn a_page_that_was_missed_is_remembered_though_the_file_grew_back() {
         let page = page_bytes();
         let file = TestFile::patterned(4 * page as usize);

@@ -16,7 +16,7 @@ use common::{
     converts_to_what_gather_gives, exact_sum, gather_all, hex, loads_what_gather_gives, rows_of, test_data,
 };
 use forebay::format::{Checksums, ExampleSpec, FeatureType};
-use forebay::{Dataset, ErrorKind};
+use forebay::{Dataset, ErrorKind, Loader};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -212,8 +212,28 @@ fn shards_of_one_dataset_are_read_as_the_first_of_them_unless_told() {
     let pattern = folder.join("tfrecord/taxi_eval/*.gz");
     let dataset = Dataset::open(&pattern).unwrap();
     assert_eq!((dataset.len(), dataset.shards().unwrap().len()), (rows, 4));
-    // In the first shard every trip has its seconds.
-    let error = dataset.gather(&(0..rows).collect::<Vec<_>>()).unwrap_err();
+    // In the first shard every trip has its seconds; record 379 of the second has none.
+    let first = dataset.shards().unwrap()[0].num_rows;
+    let table = gather_all(&dataset);
+    let seconds = table.column_by_name("trip_seconds").unwrap();
+    assert_eq!((seconds.null_count(), seconds.is_null(first as usize + 379)), (1, true));
+    loads_what_gather_gives("taxi_eval", &dataset);
+    // Batches without it are read as ever; the one that has it says what to do.
+    let loader = Loader::builder(&dataset).columns(["trip_seconds"]).batch_size(64).build().unwrap();
+    for batch in loader.map(Result::unwrap) {
+        let at = batch.step() * 64;
+        let seconds = batch.tensor::<i64>("trip_seconds");
+        if !(at..at + 64).contains(&(first + 379)) {
+            assert_eq!(seconds.unwrap().as_slice().len(), batch.num_rows());
+            continue;
+        }
+        let error = seconds.unwrap_err();
+        assert!(error.message().contains("is null in row") && error.message().contains("fill"), "{error}");
+    }
+    // It is an error where it was asked for.
+    let spec = ExampleSpec::new().fixed_len("trip_seconds", FeatureType::I64, []);
+    let strict = Dataset::options().examples(spec).open(&pattern).unwrap();
+    let error = strict.gather(&(0..rows).collect::<Vec<_>>()).unwrap_err();
     assert_eq!((error.kind(), error.location().record), (ErrorKind::Malformed, Some(379)), "{error}");
     let path = error.location().path.as_ref().unwrap();
     assert!(path.ends_with("data_tfrecord-00001-of-00012.gz"), "{error}");

@@ -38,8 +38,8 @@ impl Batch {
         let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
         let data = match self.plan().layout.places[number] {
             Place::Dense { row_bytes, .. } => {
-                let values = match self.lent.as_ref().and_then(|lent| lent[number].clone()) {
-                    Some(lent) => lent,
+                let values = match self.lent(number) {
+                    Some(lent) => lent.clone(),
                     None => self.slot.buffer(self.plan().dense_range(number, self.num_rows)),
                 };
                 dense(field.data_type(), self.num_rows, values, row_bytes, nulls)?
@@ -48,8 +48,11 @@ impl Batch {
                 let (offsets, wide, items) = self.runs(number);
                 let offset_bytes = (self.num_rows + 1) * if wide { 8 } else { 4 };
                 let offsets = self.slot.buffer(offsets.start..offsets.start + offset_bytes);
+                let items = match self.lent(number) {
+                    Some(lent) => lent.clone(),
+                    None => self.slot.buffer(items),
+                };
                 let item_bytes = items.len();
-                let items = self.slot.buffer(items);
                 let builder = ArrayData::builder(field.data_type().clone())
                     .len(self.num_rows)
                     .nulls(nulls)

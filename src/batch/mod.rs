@@ -40,7 +40,7 @@ pub use tensor::{Ragged, RaggedText, Tensor, TensorMut};
 /// The memory goes back to its loader when the batch, and every Arrow array made from it, is dropped.
 pub struct Batch {
     slot: Slot<Arc<BatchPlan>>,
-    /// Columns that lie in the dataset's memory rather than in the slot; `None` where all are in the slot.
+    /// Columns whose values or items lie in the dataset's memory rather than in the slot; `None` where all are in the slot.
     lent: Option<Box<[Option<Buffer>]>>,
     num_rows: usize,
     copied_bytes: u64,
@@ -182,7 +182,8 @@ impl Batch {
             return Err(self.plan().wrong_view(number, T::DTYPE.name()));
         }
         let (offsets, wide, items) = self.runs(number);
-        let items = bytemuck::try_cast_slice(&self.slot.bytes()[items])
+        let items = self.lent(number).map_or(&self.slot.bytes()[items], |lent| lent.as_slice());
+        let items = bytemuck::try_cast_slice(items)
             .map_err(|e| Error::mismatch(format!("column '{name}' cannot be viewed as {dtype}: {e}")))?;
         Ok(Ragged::new(&self.slot.bytes()[offsets], wide, items, self.validity(number)))
     }
@@ -198,10 +199,15 @@ impl Batch {
 
     /// The bytes of a column of one row length.
     fn dense_bytes(&self, number: usize) -> &[u8] {
-        if let Some(Some(buffer)) = self.lent.as_ref().map(|lent| &lent[number]) {
-            return buffer;
+        if let Some(lent) = self.lent(number) {
+            return lent;
         }
         &self.slot.bytes()[self.plan().dense_range(number, self.len())]
+    }
+
+    /// The values, or the items, of a column that is lent.
+    fn lent(&self, number: usize) -> Option<&Buffer> {
+        self.lent.as_ref()?[number].as_ref()
     }
 
     fn validity(&self, number: usize) -> Option<&[u8]> {
@@ -209,7 +215,7 @@ impl Batch {
         Some(&self.slot.bytes()[mask..mask + self.len()])
     }
 
-    /// Where the offsets and items of a column of varying row length lie in the slot.
+    /// Where the offsets and items of a column of varying row length lie in the slot; its items only if it is not lent.
     fn runs(&self, number: usize) -> (Range<usize>, bool, Range<usize>) {
         let Place::Runs { table, offsets, wide, .. } = self.plan().layout.places[number] else {
             unreachable!("the column's kind and its place agree")

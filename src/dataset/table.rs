@@ -163,9 +163,9 @@ impl Table {
 
 /// The column `column` of a chunk, decoded, and how many bytes it takes.
 fn decode(decoder: &dyn Decode, column: usize) -> Result<(Piece, u64)> {
-    let array = decoder.decode(column)?;
-    let piece = Piece::of_array(&array)?;
-    Ok((piece, array.get_array_memory_size() as u64))
+    let decoded = decoder.decode(column)?;
+    let piece = Piece::of_decoded(&decoded)?;
+    Ok((piece, decoded.array.get_array_memory_size() as u64))
 }
 
 /// A piece whose values are not encoded.

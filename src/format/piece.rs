@@ -90,8 +90,9 @@ pub(crate) enum Values {
     /// Row `i` is the `per_row` bits from bit `first + i * per_row`.
     Bits { bits: Bits, per_row: u64 },
     /// Row `i` is the items `offsets[i]..offsets[i + 1]` of `items`, each of `item_bytes` bytes. Offsets
-    /// are little-endian, 8 bytes when `wide`, else 4; each is checked when it is read.
-    Runs { offsets: Span, wide: bool, items: Span, item_bytes: u64 },
+    /// are little-endian, 8 bytes when `wide`, else 4; each is checked when it is read. All items are ASCII if `is_ascii`
+    /// says so.
+    Runs { offsets: Span, wide: bool, items: Span, item_bytes: u64, is_ascii: bool },
     /// Row `i` is the items that lie where `extents` says in `region`, each of `item_bytes` bytes; each extent is checked
     /// when it is read.
     Extents { region: Region, extents: Extents, item_bytes: u64 },
@@ -108,7 +109,20 @@ pub(crate) enum Values {
 /// A chunk whose columns are decoded by another library before rows can be read.
 pub(crate) trait Decode: Send + Sync {
     /// The whole column of the chunk, in memory we own.
-    fn decode(&self, column: usize) -> Result<ArrayRef>;
+    fn decode(&self, column: usize) -> Result<Decoded>;
+}
+
+/// A column that was decoded.
+pub(crate) struct Decoded {
+    pub(crate) array: ArrayRef,
+    /// Whether it is bytes and all of them are known to be ASCII, so that nobody need look at them again.
+    pub(crate) is_ascii: bool,
+}
+
+impl From<ArrayRef> for Decoded {
+    fn from(array: ArrayRef) -> Self {
+        Decoded { array, is_ascii: false }
+    }
 }
 
 /// One column of one chunk.
@@ -139,6 +153,15 @@ impl Piece {
             Values::Dense { span, stride: file.row_stride_bytes }
         };
         Ok(Piece { num_rows: file.num_rows, validity: None, values })
+    }
+
+    /// The piece a decoded column is.
+    pub(crate) fn of_decoded(decoded: &Decoded) -> Result<Self> {
+        let mut piece = Piece::of_array(&decoded.array)?;
+        if let Values::Runs { is_ascii, .. } = &mut piece.values {
+            *is_ascii = decoded.is_ascii;
+        }
+        Ok(piece)
     }
 
     /// The piece an array in memory is, its type as [`plain_field`] gives it.
@@ -322,6 +345,7 @@ fn runs_of_bytes<T: ByteArrayType>(array: &GenericByteArray<T>) -> Values {
         wide: T::Offset::IS_LARGE,
         items: Span::of_buffer(array.values().clone()),
         item_bytes: 1,
+        is_ascii: false,
     }
 }
 
@@ -337,6 +361,7 @@ fn runs_of_items<O: OffsetSizeTrait>(array: &GenericListArray<O>) -> Result<Opti
                 wide: O::IS_LARGE,
                 items: span,
                 item_bytes: stride,
+                is_ascii: false,
             })
         }
         _ => None,

@@ -185,11 +185,12 @@ impl Loader {
             (self.epoch, self.progress) = (epoch, Progress::default());
         }
         self.received += 1;
-        // Rows in order that no later epoch asks for: what was decoded of those before this batch is done with.
+        // Rows in order that no later epoch asks for: what was decoded of those up to the end of this batch is done with,
+        // and its memory may serve for what comes next.
         let is_last_epoch =
             self.shared.num_batches.is_some_and(|all| all - self.received < self.shared.steps.len());
         if is_last_epoch && self.shared.options.shuffle == Shuffle::None {
-            self.shared.plan.dataset.forget_before(self.shared.steps.positions(step).start);
+            self.shared.plan.dataset.forget_before(self.shared.steps.positions(step).end);
         }
         match made {
             Ok(made) => self.progress.delivered.merge(made.audit),

@@ -96,6 +96,7 @@ mod advice;
 mod fork;
 mod guard;
 mod preload;
+mod read;
 mod region;
 #[cfg(target_os = "linux")]
 mod sigbus;

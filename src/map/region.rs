@@ -12,6 +12,8 @@ use arrow::buffer::Buffer;
 use memmap2::{Mmap, MmapRaw};
 
 use super::guard::{Guard, Watch};
+#[cfg(unix)]
+use super::read::{READ_BYTES, read_to};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The promise that mapped files do not change: the token of the [zero-copy door](crate::map#two-doors).
@@ -197,20 +199,35 @@ impl Region {
     /// - [`ErrorKind::TooLarge`] if there is no memory for the copy;
     /// - those of [`check`](Self::check).
     pub fn read(&self, range: Range<u64>) -> Result<Vec<u8>> {
-        let span = self.span(range)?;
-        let len = span.len();
         let mut copy = Vec::new();
+        self.append_to(range, &mut copy)?;
+        Ok(copy)
+    }
+
+    /// Appends a copy of the bytes in `range` to `copy`, already [`check`](Self::check)ed. Memory that `copy` has is used.
+    /// Long ranges are read from the file, whose pages then need not be mapped.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`](Self::read).
+    pub(crate) fn append_to(&self, range: Range<u64>, copy: &mut Vec<u8>) -> Result<()> {
+        let span = self.span(range)?;
+        let (start, len) = (copy.len(), span.len());
         copy.try_reserve_exact(len).map_err(|source| {
             let error = Error::new(ErrorKind::TooLarge, format!("no memory for a copy of {len} bytes"));
             self.locate(error.with_source(source)).at_byte(span.start as u64)
         })?;
-        // SAFETY: `len` bytes were reserved above, and nothing has been put into them yet.
+        // SAFETY: `len` bytes were reserved above behind the `start` that are there, and nothing has been put into them yet.
         unsafe {
-            self.copy_to(span, copy.as_mut_ptr());
-            copy.set_len(len);
+            let dst = copy.as_mut_ptr().add(start);
+            match &self.origin {
+                #[cfg(unix)]
+                Origin::File(map) if len >= READ_BYTES => read_to(&map.file, &map.path, span, dst)?,
+                _ => self.copy_to(span, dst),
+            }
+            copy.set_len(start + len);
         }
-        self.check()?;
-        Ok(copy)
+        self.check()
     }
 
     /// The first of [`len`](Self::len) bytes, for kernels that copy records out by themselves.

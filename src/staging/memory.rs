@@ -45,13 +45,13 @@ impl FromStr for Staging {
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 /// Zeroed, page-aligned memory.
-pub(super) struct Memory {
+pub(crate) struct Memory {
     map: MmapMut,
 }
 
 impl Memory {
     /// At least `len_bytes` of memory.
-    pub(super) fn new(staging: Staging, len_bytes: usize) -> Result<Self> {
+    pub(crate) fn new(staging: Staging, len_bytes: usize) -> Result<Self> {
         let len_bytes = len_bytes.max(1);
         let map = MmapMut::map_anon(len_bytes).map_err(|e| {
             Error::new(ErrorKind::Io, format!("cannot allocate a slot of {len_bytes} bytes: {e}"))
@@ -68,11 +68,11 @@ impl Memory {
         Ok(Memory { map })
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.map
     }
 
-    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.map
     }
 }

@@ -20,5 +20,6 @@ mod memory;
 mod pool;
 mod shelf;
 
+pub(crate) use memory::Memory;
 pub use memory::Staging;
 pub(crate) use pool::{Slot, SlotMut, SlotPool};

@@ -278,8 +278,9 @@ impl Scratch {
                         place,
                         laid_out,
                         &mut items_end,
+                        lend.then_some(&mut lent[number]),
                     )?;
-                    (bytes, bytes)
+                    (bytes, if lent[number].is_some() { 0 } else { bytes })
                 }
             };
             gathered.delivered_bytes += bytes;

@@ -227,7 +227,7 @@ fn write_nulls(
 }
 
 /// `len` bytes of `span` as a buffer, if the region may be lent and the bytes are aligned to `width`.
-fn lend_span(span: &Span, start: u64, len: u64, width: usize) -> Option<Buffer> {
+pub(super) fn lend_span(span: &Span, start: u64, len: u64, width: usize) -> Option<Buffer> {
     let start = span.offset() + start;
     let aligned = (span.region().as_ptr() as usize + start as usize).is_multiple_of(width.max(1));
     if aligned { span.region().lend(start..start + len) } else { None }

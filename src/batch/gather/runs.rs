@@ -5,9 +5,11 @@
 
 use std::sync::Arc;
 
+use arrow::buffer::Buffer;
+
 use super::copy::{copy_bytes, prefetch, prefetch_row};
 use super::lane::Lanes;
-use super::other::{Valid, undeclared_null};
+use super::other::{Valid, lend_span, undeclared_null};
 use super::parsed::Parsed;
 use super::row::is_valid;
 use super::{BatchPlan, Located, PlannedColumn};
@@ -23,8 +25,6 @@ use crate::staging::SlotMut;
 pub(super) struct Runs {
     /// Where the items of each row lie.
     rows: Vec<(*const u8, usize)>,
-    /// The offsets of rows that follow one another.
-    offsets: Vec<u64>,
     valid: Valid,
 }
 
@@ -40,7 +40,8 @@ const LONG_BYTES: usize = 4 << 10;
 
 impl Runs {
     /// Gathers the rows of a column, writes offsets and validity for `num_rows` rows (those past the rows located are
-    /// empty), and puts the items at `items_end`, which moves behind them. Returns the bytes of the items.
+    /// empty), and puts the items at `items_end`, which moves behind them, or into `lent`, where there is one and they may
+    /// be lent. Returns the bytes of the items.
     #[expect(clippy::too_many_arguments)] // One call, from where all of these are at hand.
     pub(super) fn gather(
         &mut self,
@@ -54,15 +55,15 @@ impl Runs {
         place: &Place,
         num_rows: usize,
         items_end: &mut usize,
+        lent: Option<&mut Option<Buffer>>,
     ) -> Result<u64> {
         let &Place::Runs { table: table_at, offsets: offsets_at, wide: wide_out, item_bytes, validity } =
             place
         else {
             unreachable!("called for columns of varying length")
         };
-        if let Some(bytes) =
-            self.gather_run(located, table, column, lanes, slot, place, num_rows, items_end)?
-        {
+        let run = self.gather_run(located, table, column, lanes, slot, place, num_rows, items_end, lent)?;
+        if let Some(bytes) = run {
             return Ok(bytes);
         }
         let runs = &mut self.rows;
@@ -156,8 +157,8 @@ impl Runs {
 }
 
 impl Runs {
-    /// As `gather`, for rows that lie one after another: their items are copied at once. `None`, whatever was written,
-    /// where they do not, or where something is wrong with one of them.
+    /// As `gather`, for rows that lie one after another: their items are copied at once, or lent. `None`, whatever was
+    /// written, where they do not, or where something is wrong with one of them.
     #[expect(clippy::too_many_arguments)] // As above.
     fn gather_run(
         &mut self,
@@ -169,6 +170,7 @@ impl Runs {
         place: &Place,
         num_rows: usize,
         items_end: &mut usize,
+        lent: Option<&mut Option<Buffer>>,
     ) -> Result<Option<u64>> {
         let &Place::Runs { table: table_at, offsets: offsets_at, wide: wide_out, item_bytes, validity } =
             place
@@ -177,64 +179,115 @@ impl Runs {
         };
         let Some((chunk, first)) = located.run else { return Ok(None) };
         let piece = lanes.piece(table, column.index, chunk)?;
-        let Values::Runs { offsets, wide, items, item_bytes: width } = &piece.values else { return Ok(None) };
+        let Values::Runs { offsets, wide, items, item_bytes: width, is_ascii } = &piece.values else {
+            return Ok(None);
+        };
+        // Both are of the column's type; where they are not, or not as this machine has them, rows are gone through one by one.
+        if *wide != wide_out || *width != item_bytes as u64 || cfg!(target_endian = "big") {
+            return Ok(None);
+        }
         let len = located.rows.len();
-        self.offsets.clear();
-        // SAFETY: `lane::measure` found offsets for every row of the chunk, and one more; the run's rows are some of them.
-        self.offsets.extend((0..=len as u64).map(|i| unsafe { read_offset(offsets, *wide, first + i) }));
-        let (start, end) = (self.offsets[0], self.offsets[len]);
-        let bytes = end.checked_mul(*width).filter(|&bytes| bytes <= items.len() && self.offsets.is_sorted());
-        if bytes.is_none() || *width != item_bytes as u64 {
+        let offset_bytes = if wide_out { 8 } else { 4 };
+        let written = offsets_at..offsets_at + (num_rows + 1) * offset_bytes;
+        let out = &mut slot.bytes()[written.clone()];
+        // SAFETY: `lane::measure` found offsets for every row of the chunk, and one more; the run's rows are some of them. A
+        // slot, which has room for those of `num_rows` rows, `len` at least, is no part of a region.
+        unsafe {
+            copy_bytes(offset_address(offsets, wide_out, first), out.as_mut_ptr(), (len + 1) * offset_bytes)
+        };
+        let found = if wide_out { rebase::<i64>(out, len) } else { rebase::<i32>(out, len) };
+        let Some((start, end)) = found else { return Ok(None) };
+        if end.checked_mul(*width).is_none_or(|bytes| bytes > items.len()) {
             return Ok(None);
         }
         if let Some(bits) = &piece.validity {
             // SAFETY: `lane::measure` found a bit for every row of the chunk, and the run's rows are some of them.
             unsafe { self.valid.copy(bits, first, len) };
             let Some(mask) = validity else { return Ok(None) };
+            let slot = slot.bytes();
             for i in self.valid.nulls(len) {
-                if self.offsets[i] != self.offsets[i + 1] {
+                let [begin, end] =
+                    [i, i + 1].map(|i| &slot[written.start + i * offset_bytes..][..offset_bytes]);
+                if begin != end {
                     return Ok(None);
                 }
-                slot.bytes()[mask + i] = 0;
+                slot[mask + i] = 0;
             }
         }
         let total = ((end - start) * width) as usize;
-        if total > isize::MAX as usize / 4 || (!wide_out && i32::try_from(end - start).is_err()) {
+        if total > isize::MAX as usize / 4 {
             return Ok(None);
         }
         let at = *items_end;
-        slot.reserve(at.checked_add(total).ok_or_else(too_large)?)?;
+        let start_bytes = start * item_bytes as u64;
+        let found = lent.as_ref().and_then(|_| lend_span(items, start_bytes, total as u64, item_bytes));
+        // In the slot, nothing lies behind the offsets of a column that is lent.
+        let copied = if found.is_some() { 0 } else { total };
+        slot.reserve(at.checked_add(copied).ok_or_else(too_large)?)?;
         let slot = slot.bytes();
-        let dst = &mut slot[at..at + total];
-        let src = items.as_ptr().wrapping_add((start * width) as usize);
-        // SAFETY: the run was checked to lie within its items, which the dataset keeps mapped; the destination was just cut
-        // to its length. A slot is no part of a region.
-        unsafe { copy_bytes(src, dst.as_mut_ptr(), total) };
-        if column.kind == ColumnKind::Text && !dst.is_ascii() {
-            let is_boundary = |text: &str, offset: &u64| text.is_char_boundary((offset - start) as usize);
-            let is_text = std::str::from_utf8(dst)
-                .is_ok_and(|text| self.offsets.iter().all(|offset| is_boundary(text, offset)));
-            if !is_text {
+        if found.is_none() {
+            let dst = &mut slot[at..at + total];
+            let src = items.as_ptr().wrapping_add(start_bytes as usize);
+            // SAFETY: the run was checked to lie within its items, which the dataset keeps mapped; the destination was just
+            // cut to its length. A slot is no part of a region.
+            unsafe { copy_bytes(src, dst.as_mut_ptr(), total) };
+        }
+        if column.kind == ColumnKind::Text && !is_ascii {
+            let text = found.as_ref().map_or(&slot[at..at + copied], |lent| lent.as_slice());
+            if !text.is_ascii() && !is_text(text, &slot[written], wide_out) {
                 return Ok(None);
             }
         }
         slot[table_at..table_at + 8].copy_from_slice(&(at as u64).to_ne_bytes());
-        slot[table_at + 8..table_at + 16].copy_from_slice(&(total as u64).to_ne_bytes());
-        let past = std::iter::repeat_n(&end, num_rows - len);
-        let written = self.offsets.iter().chain(past).map(|offset| offset - start);
-        if wide_out {
-            let out = slot[offsets_at..offsets_at + (num_rows + 1) * 8].chunks_exact_mut(8);
-            out.zip(written).for_each(|(out, offset)| out.copy_from_slice(&offset.to_ne_bytes()));
-        } else {
-            let out = slot[offsets_at..offsets_at + (num_rows + 1) * 4].chunks_exact_mut(4);
-            out.zip(written).for_each(|(out, offset)| out.copy_from_slice(&(offset as u32).to_ne_bytes()));
-        }
+        slot[table_at + 8..table_at + 16].copy_from_slice(&(copied as u64).to_ne_bytes());
         if let Some(mask) = validity {
             slot[mask + len..mask + num_rows].fill(0);
         }
-        *items_end = align_up(at + total);
+        *items_end = align_up(at + copied);
+        if let Some(lent) = lent {
+            *lent = found;
+        }
         Ok(Some(total as u64))
     }
+}
+
+/// An offset as a slot has it.
+trait Offset: bytemuck::Pod + Ord + std::ops::Sub<Output = Self> + TryInto<u64> {}
+
+impl Offset for i32 {}
+impl Offset for i64 {}
+
+/// The offsets in `bytes`, a part of a slot.
+fn offsets_in<O: Offset>(bytes: &[u8]) -> &[O] {
+    bytemuck::cast_slice(bytes)
+}
+
+/// Whether `text` is UTF-8, and every one of `offsets` lies between two characters.
+fn is_text(text: &[u8], offsets: &[u8], wide: bool) -> bool {
+    let Ok(text) = std::str::from_utf8(text) else { return false };
+    if wide {
+        offsets_in::<i64>(offsets).iter().all(|&offset| text.is_char_boundary(offset as usize))
+    } else {
+        offsets_in::<i32>(offsets).iter().all(|&offset| text.is_char_boundary(offset as usize))
+    }
+}
+
+/// Makes the offsets of `len` rows at the front of `bytes`, and of the end of the last, begin with zero; whatever follows
+/// them is made to equal the last. What the first and the last were; `None` if they are not in order.
+fn rebase<O: Offset>(bytes: &mut [u8], len: usize) -> Option<(u64, u64)> {
+    let offsets: &mut [O] = bytemuck::cast_slice_mut(bytes);
+    let (rows, past) = offsets.split_at_mut(len + 1);
+    // All of them, whatever is found: so that several are looked at in one step.
+    let is_sorted = rows.windows(2).fold(true, |sorted, pair| sorted & (pair[0] <= pair[1]));
+    let (start, end) = (rows[0], rows[len]);
+    // The first is the least: if it is no negative number, none is.
+    let found = (start.try_into().ok()?, end.try_into().ok()?);
+    if !is_sorted {
+        return None;
+    }
+    rows.iter_mut().for_each(|offset| *offset = *offset - start);
+    past.fill(end - start);
+    Some(found)
 }
 
 fn too_large() -> Error {
@@ -275,7 +328,7 @@ unsafe fn run_of(piece: &Piece, row: u64) -> Result<Option<(*const u8, usize)>> 
     // SAFETY: the caller's.
     let valid = unsafe { is_valid(piece, row) };
     match &piece.values {
-        Values::Runs { offsets, wide, items, item_bytes } => {
+        Values::Runs { offsets, wide, items, item_bytes, .. } => {
             // SAFETY: the caller's, for the piece's offsets.
             let (start, end) = unsafe { read_offsets(offsets, *wide, row) };
             let end_bytes =
@@ -305,23 +358,6 @@ unsafe fn run_of(piece: &Piece, row: u64) -> Result<Option<(*const u8, usize)>> 
             Ok(Some((region.as_ptr().wrapping_add(start as usize), len as usize)))
         }
         _ => unreachable!("`lane::measure` and the column's kind agree"),
-    }
-}
-
-/// The offset of `row`; a negative one comes out beyond any length.
-///
-/// # Safety
-///
-/// It lies within the span.
-unsafe fn read_offset(offsets: &Span, wide: bool, row: u64) -> u64 {
-    let at = offset_address(offsets, wide, row);
-    // SAFETY: the caller's.
-    unsafe {
-        if wide {
-            u64::from_le(at.cast::<u64>().read_unaligned())
-        } else {
-            i64::from(i32::from_le(at.cast::<i32>().read_unaligned())) as u64
-        }
     }
 }
 

@@ -85,20 +85,20 @@ impl Seen {
     fn kind(&self, place: FeaturePlace, num_records: u64) -> Option<FeatureKind> {
         let dtype = self.dtype?;
         let always = self.num_present == num_records;
-        let fixed = |shape, missing| FeatureKind::FixedLen { dtype, shape, missing };
+        // That the sample never lacks it says little of the records behind it: one that does is a null, no error.
+        let fixed = |shape| FeatureKind::FixedLen { dtype, shape, missing: Missing::Null };
         let shape = |count| if count == 1 { vec![] } else { vec![count] };
         Some(match (place, self.counts) {
             (FeaturePlace::FeatureLists, Some((min, max))) if min == max && min > 0 => {
                 FeatureKind::Sequence { dtype, shape: shape(min) }
             }
             (FeaturePlace::FeatureLists, _) => FeatureKind::VarLen { dtype },
-            (FeaturePlace::Features, Some((1, 1))) if always => fixed(vec![], Missing::Refuse),
-            (FeaturePlace::Features, Some((1, 1))) => fixed(vec![], Missing::Null),
-            (FeaturePlace::Features, None) if dtype == FeatureType::Bytes => fixed(vec![], Missing::Null),
+            (FeaturePlace::Features, Some((1, 1))) => fixed(vec![]),
+            (FeaturePlace::Features, None) if dtype == FeatureType::Bytes => fixed(vec![]),
             (FeaturePlace::Features, Some((min, max)))
                 if always && min == max && dtype != FeatureType::Bytes =>
             {
-                fixed(vec![min], Missing::Refuse)
+                fixed(vec![min])
             }
             (FeaturePlace::Features, _) => FeatureKind::VarLen { dtype },
         })
@@ -108,8 +108,9 @@ impl Seen {
 impl ExampleSpec {
     /// The features of `records`, a sample of payloads, sorted by the bytes of their names.
     ///
-    /// - As many values in every record: `FixedLen` of shape `[]` for one, else `[k]`.
     /// - One value where there is any: `FixedLen` of shape `[]`, a null where it is missing.
+    /// - As many values in every record: `FixedLen` of shape `[k]`, a null in a later record where they are missing. Where
+    ///   a missing one shall be an error, say so by [`fixed_len`](Self::fixed_len).
     /// - Anything else, and several byte strings: `VarLen`.
     /// - A feature list, as many values in every step: `Sequence`; else `VarLen`.
     /// - A feature that no record gives a type (a key without a list) is left out.

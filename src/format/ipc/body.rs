@@ -195,13 +195,13 @@ fn place(region: &Region, data_type: &DataType, node: &Node) -> Result<Option<Va
         }
         DataType::Binary | DataType::Utf8 | DataType::LargeBinary | DataType::LargeUtf8 => {
             let wide = matches!(data_type, DataType::LargeBinary | DataType::LargeUtf8);
-            Some(Values::Runs { offsets: span(1)?, wide, items: span(2)?, item_bytes: 1 })
+            Some(Values::Runs { offsets: span(1)?, wide, items: span(2)?, item_bytes: 1, is_ascii: false })
         }
         DataType::List(item) | DataType::LargeList(item) if node.children[0].null_count == 0 => {
             let wide = matches!(data_type, DataType::LargeList(_));
             match (DType::of_arrow(item.data_type()), place(region, item.data_type(), &node.children[0])?) {
                 (Some(_), Some(Values::Dense { span: items, stride })) => {
-                    Some(Values::Runs { offsets: span(1)?, wide, items, item_bytes: stride })
+                    Some(Values::Runs { offsets: span(1)?, wide, items, item_bytes: stride, is_ascii: false })
                 }
                 _ => None,
             }

@@ -12,7 +12,7 @@ use arrow::ipc::reader::FileDecoder;
 use super::body::{check_dictionary, check_inflated, check_views};
 use super::frame::{Contents, MessageRef};
 use crate::error::{Error, Result};
-use crate::format::piece::Decode;
+use crate::format::piece::{Decode, Decoded};
 use crate::map::Region;
 
 /// Decodes the columns of one record batch.
@@ -66,7 +66,7 @@ impl Decoder {
 }
 
 impl Decode for Decoder {
-    fn decode(&self, column: usize) -> Result<ArrayRef> {
+    fn decode(&self, column: usize) -> Result<Decoded> {
         // Lengths were checked; what a body holds beyond them is for arrow to validate, and it does so by
         // returning errors for most contradictions, by panicking for some.
         catch_unwind(AssertUnwindSafe(|| self.decode_column(column)))
@@ -74,6 +74,7 @@ impl Decode for Decoder {
                 Err(Error::malformed("the record batch is contradictory")
                     .with_source(Error::panicked("arrow", &*panic)))
             })
+            .map(Decoded::from)
             .map_err(|error| error.at_record(self.index as u64).at_byte(self.message.offset))
     }
 }

@@ -15,6 +15,7 @@ use parquet::file::metadata::{ColumnChunkMetaData, FileMetaData};
 use parquet::file::statistics::Statistics;
 use parquet::schema::types::{ColumnDescriptor, SchemaDescriptor, Type};
 
+use super::flat::{self, Kind};
 use super::footer::{contradictory, unreadable};
 use super::values::Leaf;
 use crate::error::{Error, Result};
@@ -27,10 +28,14 @@ pub(super) struct Column {
     pub(super) levels: FieldLevels,
     /// The type of the array it is decoded into.
     pub(super) decoded_type: DataType,
+    /// Whether its bytes must be UTF-8.
+    pub(super) is_text: bool,
     /// Its leaves, as the file numbers them.
     pub(super) leaves: Range<usize>,
     /// Items in the fixed-size lists of a row, which nulls have too.
     fixed_items: u64,
+    /// What it is decoded into, if that is done here.
+    pub(super) flat: Option<Kind>,
 }
 
 /// Reads the schema of a file: the fields of its rows, and how each is decoded.
@@ -100,12 +105,21 @@ impl Column {
         let levels = parquet_to_arrow_field_levels(&schema, ProjectionMask::all(), Some(&hint))
             .map_err(|e| unreadable("the schema", e))?;
         let fixed_items = fixed_items(&decoded_type);
-        Ok(Column { levels, decoded_type, leaves, fixed_items })
+        let flat = is_flat.then(|| flat_kind(&schema.column(0), &decoded_type)).flatten();
+        let is_text = matches!(field.data_type(), DataType::Utf8 | DataType::LargeUtf8);
+        Ok(Column { levels, decoded_type, is_text, leaves, fixed_items, flat })
     }
 
     /// At most how many values a leaf of the column is decoded into.
     pub(super) fn most_values(&self, num_values: u64, num_rows: u64) -> u64 {
         num_values.max(num_rows.saturating_mul(self.fixed_items))
+    }
+
+    /// About how many bytes of text a leaf of the column has, given its column chunk in a row group; none if it is not text.
+    pub(super) fn text_bytes(&self, chunk: &ColumnChunkMetaData, num_rows: u64) -> u64 {
+        let leaf = Leaf::of(chunk.column_descr(), &self.decoded_type);
+        let values = self.most_values(chunk.num_values().max(0) as u64, num_rows);
+        if leaf.is_text() { text_bytes(chunk, values) } else { 0 }
     }
 
     /// About how many bytes the column takes in memory, given its column chunks in a row group.
@@ -116,11 +130,18 @@ impl Column {
         let chunks = chunks.iter().map(|chunk| {
             let leaf = Leaf::of(chunk.column_descr(), &self.decoded_type);
             let values = self.most_values(chunk.num_values().max(0) as u64, num_rows);
-            let text = if leaf.is_text() { text_bytes(chunk, values) } else { 0 };
-            values.saturating_mul(leaf.width_bytes).saturating_add(text)
+            values.saturating_mul(leaf.width_bytes).saturating_add(self.text_bytes(chunk, num_rows))
         });
         chunks.fold(0, u64::saturating_add)
     }
+}
+
+/// What a column of one leaf, `leaf`, is decoded into; `None` for those that the `parquet` crate decodes.
+fn flat_kind(leaf: &ColumnDescriptor, decoded_type: &DataType) -> Option<Kind> {
+    if leaf.max_rep_level() > 0 || leaf.max_def_level() > 1 {
+        return None;
+    }
+    flat::kind_of(leaf.physical_type(), leaf.type_length(), decoded_type)
 }
 
 /// Bytes of the text of a column chunk of `num_values` values.

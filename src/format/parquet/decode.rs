@@ -1,4 +1,5 @@
-//! Row groups decoded by the `parquet` crate, one column at a time, into one array each.
+//! Row groups decoded one column at a time, into one array each: flat columns [here](super::flat), all others by the
+//! `parquet` crate.
 #![forbid(unsafe_code)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,12 +13,13 @@ use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
 use super::buffers::Buffers;
 use super::columns::Column;
+use super::flat::{self, Flat};
 use super::footer::{contradictory, place, unreadable};
 use super::inflate::Inflater;
 use super::pages::{Chunk, Failure, OneChunk, Pages};
 use super::values::Leaf;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::piece::{Decode, expansion_cap};
+use crate::format::piece::{Decode, Decoded, expansion_cap};
 use crate::map::Region;
 
 /// What the row groups of a file have in common.
@@ -66,12 +68,43 @@ impl Decoder {
         Ok(Pages::new(&file.region, &chunk, inflater, cap_bytes, file.buffers.clone(), failure))
     }
 
-    fn decode_column(&self, index: usize) -> Result<ArrayRef> {
+    /// A column that is decoded here; `None` for those that the `parquet` crate decodes.
+    fn decode_flat(&self, column: &Column) -> Result<Option<Decoded>> {
+        let Some(kind) = column.flat else { return Ok(None) };
+        let chunk = self.metadata().column(column.leaves.start);
+        // What the footer says saves beginning in vain; what the pages say counts.
+        if chunk.encodings().any(|encoding| !kind.may_read(encoding)) {
+            return Ok(None);
+        }
+        let num_rows = self.metadata().num_rows() as usize;
+        let mut pages = self.pages(column, column.leaves.start, Failure::default())?;
+        let flat = Flat {
+            kind,
+            data_type: &column.decoded_type,
+            is_text: column.is_text,
+            is_nullable: chunk.column_descr().max_def_level() > 0,
+            num_rows,
+            text_bytes: usize::try_from(column.text_bytes(chunk, num_rows as u64)).unwrap_or(usize::MAX),
+            stored_bytes: chunk.compressed_size() as usize,
+        };
+        flat::decode(&mut pages, &flat, &self.file.buffers)
+    }
+
+    fn decode_column(&self, index: usize) -> Result<Decoded> {
         let column = &self.file.columns[index];
         let num_rows = self.metadata().num_rows() as usize;
         if num_rows == 0 {
-            return Ok(new_empty_array(&column.decoded_type));
+            return Ok(new_empty_array(&column.decoded_type).into());
         }
+        match self.decode_flat(column)? {
+            Some(decoded) => Ok(decoded),
+            None => self.decode_by_parquet(column).map(Decoded::from),
+        }
+    }
+
+    /// A column of at least one row, as the `parquet` crate decodes it.
+    fn decode_by_parquet(&self, column: &Column) -> Result<ArrayRef> {
+        let num_rows = self.metadata().num_rows() as usize;
         let failure = Failure::default();
         let group = OneColumn { decoder: self, column, failure: failure.clone() };
         let decode = || {
@@ -114,7 +147,7 @@ impl Decoder {
 }
 
 impl Decode for Decoder {
-    fn decode(&self, column: usize) -> Result<ArrayRef> {
+    fn decode(&self, column: usize) -> Result<Decoded> {
         self.decode_column(column).map_err(|error| {
             let first = self.metadata().column(self.file.columns[column].leaves.start);
             error.in_column(&first.column_path().parts()[0]).at_record(self.group as u64)
@@ -149,3 +182,6 @@ impl RowGroups for OneColumn<'_> {
         &self.decoder.file.metadata
     }
 }
+
+#[cfg(test)]
+mod tests;

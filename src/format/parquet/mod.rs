@@ -36,6 +36,7 @@ mod bits;
 mod buffers;
 mod columns;
 mod decode;
+mod flat;
 mod footer;
 mod header;
 mod inflate;
@@ -80,7 +81,7 @@ pub(crate) fn open(region: &Region) -> Result<ParquetTable> {
         footer_start: footer.start,
         metadata: footer.metadata,
         columns,
-        buffers: Buffers::default(),
+        buffers: Buffers::shared(),
     });
     let chunks = (0..file.metadata.num_row_groups()).map(|group| pieces(&file, group)).collect();
     Ok(ParquetTable { schema, chunks })

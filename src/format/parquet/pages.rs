@@ -47,6 +47,8 @@ impl Failure {
 /// The pages of one column chunk.
 pub(super) struct Pages {
     region: Region,
+    /// The first byte of the page read last.
+    page_start: u64,
     /// The next page's first byte, and the end of the chunk.
     at: u64,
     end: u64,
@@ -87,6 +89,7 @@ impl Pages {
     ) -> Self {
         Pages {
             region: region.clone(),
+            page_start: chunk.start,
             at: chunk.start,
             end: chunk.end,
             next: None,
@@ -100,6 +103,16 @@ impl Pages {
             buffers,
             failure,
         }
+    }
+
+    /// The next page; `None` behind the last value.
+    pub(super) fn next_page(&mut self) -> Result<Option<Page>> {
+        self.read().map_err(|error| error.at_byte(self.at))
+    }
+
+    /// The first byte of the page read last.
+    pub(super) fn page_start(&self) -> u64 {
+        self.page_start
     }
 
     /// The header of the next page that matters; `None` behind the last value.
@@ -204,6 +217,7 @@ impl Pages {
             }
             Body::Other => unreachable!("passed over"),
         };
+        self.page_start = self.at;
         self.at = start + header.stored_bytes;
         self.next = None;
         Ok(Some(page))
@@ -215,11 +229,9 @@ impl Pages {
             Some(lent) => Bytes::from_owner(lent),
             None => {
                 let mut copy = self.buffers.take();
+                copy.clear();
                 // A chunk lies within the region, and a page within its chunk.
-                reserve(&mut copy, header.stored_bytes)?;
-                copy.resize((range.end - range.start) as usize, 0);
-                self.region.copy_out(range.start, &mut copy)?;
-                self.region.check()?;
+                self.region.append_to(range, &mut copy)?;
                 self.buffers.lend(copy)
             }
         };
@@ -264,7 +276,11 @@ impl Pages {
 
     fn check_dictionary(&mut self, num_values: u32, bytes: &[u8]) -> Result<()> {
         let least = u64::from(num_values).saturating_mul(self.leaf.stored_width_bytes);
-        let lengths = if self.leaf.is_text() { Lengths::of(bytes, num_values).map(Some) } else { Some(None) };
+        let lengths = if self.leaf.is_text() {
+            Lengths::of(bytes, num_values, self.num_values, self.text_cap_bytes()).map(Some)
+        } else {
+            Some(None)
+        };
         match lengths {
             Some(lengths) if self.dictionary.is_none() && least <= bytes.len() as u64 => {
                 self.dictionary = Some(lengths);

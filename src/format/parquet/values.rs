@@ -36,22 +36,23 @@ impl Leaf {
 /// The values of a dictionary, as far as their lengths go.
 pub(super) struct Lengths {
     longest: u32,
+    /// Each of them, where it matters.
     lengths: Vec<u32>,
 }
 
 impl Lengths {
-    /// The lengths of the `count` values in `bytes`, plainly encoded text. `None` if they do not lie within.
-    pub(super) fn of(bytes: &[u8], count: u32) -> Option<Self> {
-        // Each takes four bytes, so there is no room for more.
-        let mut lengths = Vec::with_capacity((count as usize).min(bytes.len() / 4));
-        let mut rest = bytes;
-        for _ in 0..count {
-            let (len, after) = rest.split_first_chunk::<4>()?;
-            let len = u32::from_le_bytes(*len);
-            rest = after.get(usize::try_from(len).ok()?..)?;
-            lengths.push(len);
+    /// The lengths of the `count` values in `bytes`, plainly encoded text; of each of them only if `num_values` of the
+    /// longest would exceed `most_bytes`. `None` if they do not lie within.
+    pub(super) fn of(bytes: &[u8], count: u32, num_values: u64, most_bytes: u64) -> Option<Self> {
+        let mut longest = 0;
+        each_length(bytes, count, |len| longest = longest.max(len))?;
+        let mut found = Lengths { longest, lengths: Vec::new() };
+        if found.most(num_values) > most_bytes {
+            // Each takes four bytes, so there is no room for more.
+            found.lengths.reserve((count as usize).min(bytes.len() / 4));
+            each_length(bytes, count, |len| found.lengths.push(len))?;
         }
-        Some(Lengths { longest: lengths.iter().copied().max().unwrap_or(0), lengths })
+        Some(found)
     }
 
     /// Bytes that `num_values` of the values cannot exceed.
@@ -70,6 +71,18 @@ impl Lengths {
         })?;
         Some(sum)
     }
+}
+
+/// Shows the length of each of the `count` values in `bytes`; `None` if they do not lie within.
+fn each_length(bytes: &[u8], count: u32, mut each: impl FnMut(u32)) -> Option<()> {
+    let mut rest = bytes;
+    for _ in 0..count {
+        let (len, after) = rest.split_first_chunk::<4>()?;
+        let len = u32::from_le_bytes(*len);
+        rest = after.get(usize::try_from(len).ok()?..)?;
+        each(len);
+    }
+    Some(())
 }
 
 /// The Julian day of 1970-01-01.

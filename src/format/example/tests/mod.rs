@@ -429,14 +429,14 @@ fn a_sample_says_what_its_features_are() {
     let spec = ExampleSpec::infer(records.iter().map(|record| &record[..])).unwrap();
     let expected = ExampleSpec::new()
         .var_len("always empty", I64)
-        .fixed_len("dense", F32, [3])
+        .nullable("dense", F32, [3])
         .nullable("maybe name", Bytes, [])
-        .fixed_len("name", Bytes, [])
+        .nullable("name", Bytes, [])
         .var_len("names", Bytes)
         .var_len("ragged", F32)
         .nullable("sometimes", F32, [])
         .var_len("sometimes three", F32)
-        .fixed_len("z scalar", I64, []);
+        .nullable("z scalar", I64, []);
     assert_eq!(spec, expected);
     let kinds: Vec<_> = spec
         .schema()
@@ -454,15 +454,15 @@ fn a_sample_says_what_its_features_are() {
         .collect();
     let expected = [
         "always empty i64[…]",
-        "dense f32[3]",
+        "dense f32[3]?",
         "maybe name bytes?",
-        "name bytes",
+        "name bytes?",
         "names bytes",
         "names/lengths i64[…]",
         "ragged f32[…]",
         "sometimes f32?",
         "sometimes three f32[…]",
-        "z scalar i64",
+        "z scalar i64?",
     ];
     assert_eq!(kinds, expected);
     for record in &records {
@@ -487,7 +487,7 @@ fn a_sample_of_sequences_says_what_its_steps_are() {
     }
     let spec = ExampleSpec::infer(records.iter().map(|record| &record[..])).unwrap();
     let expected = ExampleSpec::new()
-        .fixed_len("id", I64, [])
+        .nullable("id", I64, [])
         .sequence("pairs", I64, [2])
         .var_len_sequence("varying", F32)
         .sequence("words", Bytes, []);
