@@ -533,36 +533,44 @@ fn a_stop_that_was_cleared_leaves_what_is_to_be_done_next_time() {
 
 #[test]
 fn no_thread_runs_when_a_join_returns_whoever_starts_more() {
+    const ROUNDS: usize = 300;
     let coordinator = Coordinator::new();
-    let (running, over) = (Arc::new(AtomicUsize::new(0)), AtomicBool::new(false));
-    thread::scope(|scope| {
+    let running = Arc::new(AtomicUsize::new(0));
+    let round = Barrier::new(3);
+    let left = thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                while !over.load(Ordering::Relaxed) {
-                    let runs = running.clone();
-                    let work = move || {
-                        runs.fetch_add(1, Ordering::SeqCst);
-                        (0..3).for_each(|_| thread::yield_now());
-                        runs.fetch_sub(1, Ordering::SeqCst);
-                        Ok(())
-                    };
-                    // A join refuses what comes after it.
-                    if let Err(error) = coordinator.spawn("worker", work) {
-                        assert_eq!(error.kind(), ErrorKind::Closed);
+                for _ in 0..ROUNDS {
+                    round.wait();
+                    for _ in 0..4 {
+                        let runs = running.clone();
+                        let work = move || {
+                            runs.fetch_add(1, Ordering::SeqCst);
+                            (0..3).for_each(|_| thread::yield_now());
+                            runs.fetch_sub(1, Ordering::SeqCst);
+                            Ok(())
+                        };
+                        // A join refuses what comes after it.
+                        if let Err(error) = coordinator.spawn("worker", work) {
+                            assert_eq!(error.kind(), ErrorKind::Closed);
+                        }
                     }
+                    round.wait();
                 }
             });
         }
-        for _ in 0..500 {
+        let mut left = Vec::new();
+        for number in 0..ROUNDS {
+            round.wait();
+            (0..number % 8).for_each(|_| thread::yield_now());
             coordinator.join(&JoinOptions::new()).unwrap();
-            let left = running.load(Ordering::SeqCst);
-            over.store(left > 0, Ordering::Relaxed);
-            assert_eq!(left, 0);
+            left.push(running.load(Ordering::SeqCst));
+            round.wait();
             coordinator.clear_stop();
-            thread::yield_now();
         }
-        over.store(true, Ordering::Relaxed);
+        left
     });
+    assert_eq!(left, [0; ROUNDS]);
 }
 
 #[test]
