@@ -81,6 +81,37 @@ fn a_thread_that_cannot_be_started_is_an_error_and_no_deadlock() {
 }
 
 #[test]
+fn a_start_that_fails_half_way_ends_what_it_started() {
+    const CHILD: &str = "FOREBAY_TEST_WITH_FEW_THREADS";
+    if std::env::var_os(CHILD).is_none() {
+        // Room for the stacks of two or three threads, and for no more.
+        let status = Command::new("sh")
+            .args(["-c", "ulimit -v 16777216 && exec \"$0\" \"$@\""])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "a_start_that_fails_half_way_ends_what_it_started", "--test-threads=1"])
+            .env("RUST_MIN_STACK", (5u64 << 30).to_string())
+            .env(CHILD, "1")
+            .status()
+            .unwrap();
+        assert!(status.success());
+        return;
+    }
+    let coordinator = Coordinator::new();
+    let queue = fifo::<u8>(1);
+    let (into, calls) = (queue.clone(), Arc::new(AtomicUsize::new(0)));
+    let counts = calls.clone();
+    let runner = QueueRunner::repeated(&queue, 8, move || {
+        counts.fetch_add(1, Ordering::Relaxed);
+        into.enqueue(1)
+    });
+    assert_eq!(runner.start(Some(&coordinator)).unwrap_err().kind(), ErrorKind::Io);
+    // Nobody has asked for a stop: were those that were started not woken, they would wait for room for ever.
+    coordinator.join(&JoinOptions::new()).unwrap();
+    assert!(queue.is_closed() && !coordinator.should_stop());
+    assert!(calls.load(Ordering::Relaxed) > 0, "some were started");
+}
+
+#[test]
 fn a_name_with_a_zero_byte_is_refused() {
     let coordinator = Coordinator::new();
     let error = coordinator.spawn("work\0er", || Ok(())).unwrap_err();
@@ -498,4 +529,72 @@ fn a_stop_that_was_cleared_leaves_what_is_to_be_done_next_time() {
         coordinator.join(&JoinOptions::new()).unwrap();
         coordinator.clear_stop();
     }
+}
+
+#[test]
+fn no_thread_runs_when_a_join_returns_whoever_starts_more() {
+    const ROUNDS: usize = 300;
+    let coordinator = Coordinator::new();
+    let running = Arc::new(AtomicUsize::new(0));
+    let round = Barrier::new(3);
+    let left = thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for _ in 0..ROUNDS {
+                    round.wait();
+                    for _ in 0..4 {
+                        let runs = running.clone();
+                        let work = move || {
+                            runs.fetch_add(1, Ordering::SeqCst);
+                            (0..3).for_each(|_| thread::yield_now());
+                            runs.fetch_sub(1, Ordering::SeqCst);
+                            Ok(())
+                        };
+                        // A join refuses what comes after it.
+                        if let Err(error) = coordinator.spawn("worker", work) {
+                            assert_eq!(error.kind(), ErrorKind::Closed);
+                        }
+                    }
+                    round.wait();
+                }
+            });
+        }
+        let mut left = Vec::new();
+        for number in 0..ROUNDS {
+            round.wait();
+            (0..number % 8).for_each(|_| thread::yield_now());
+            coordinator.join(&JoinOptions::new()).unwrap();
+            left.push(running.load(Ordering::SeqCst));
+            round.wait();
+            coordinator.clear_stop();
+        }
+        left
+    });
+    assert_eq!(left, [0; ROUNDS]);
+}
+
+#[test]
+fn cancelled_is_an_error_before_a_stop_and_none_after() {
+    let cancelled = || Error::new(ErrorKind::Cancelled, "on its own");
+    let coordinator = Coordinator::new();
+    coordinator.spawn("first", move || Err(cancelled())).unwrap();
+    assert_eq!(coordinator.join(&JoinOptions::new()).unwrap_err().kind(), ErrorKind::Cancelled);
+
+    let coordinator = Coordinator::new();
+    let queue = fifo::<u8>(1);
+    coordinator.cancel_on_stop(&queue);
+    coordinator.spawn("reader", move || queue.dequeue().map(drop)).unwrap();
+    coordinator.request_stop(None).unwrap();
+    coordinator.join(&JoinOptions::new()).unwrap();
+    assert!(coordinator.error().is_none());
+}
+
+#[test]
+fn a_producer_that_was_stopped_gives_nothing_more() {
+    let coordinator = Coordinator::new();
+    let queue = range_input_producer(100).start(&coordinator).unwrap();
+    eventually(|| queue.size() == 32);
+    coordinator.request_stop(None).unwrap();
+    assert_eq!(queue.dequeue().unwrap_err().kind(), ErrorKind::Cancelled);
+    coordinator.join(&JoinOptions::new()).unwrap();
 }

@@ -353,3 +353,27 @@ fn join_all(threads: Vec<Member>) -> Option<Error> {
     }
     first
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hooks_that_nobody_needs_are_forgotten() {
+        let crew = Crew::new(Vec::new());
+        let done = Arc::new(Mutex::new(Vec::new()));
+        let targets: Vec<Arc<usize>> = (0..100).map(Arc::new).collect();
+        for round in 0..10_000 {
+            let (idle, does) = (Arc::new(round), done.clone());
+            crew.on_stop_of(&idle, move |round| does.lock().unwrap().push(*round));
+            if let Some(target) = targets.get(round) {
+                let does = done.clone();
+                crew.on_stop_of(target, move |target| does.lock().unwrap().push(*target));
+            }
+        }
+        let kept = crew.lock().on_stop.len();
+        assert!((100..300).contains(&kept), "{kept} hooks for 100 targets");
+        crew.stop(None);
+        assert_eq!(*done.lock().unwrap(), (0..100).collect::<Vec<_>>());
+    }
+}
