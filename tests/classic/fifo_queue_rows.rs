@@ -30,7 +30,7 @@ fn matrices(num_rows: usize, columns: usize) -> RecordBatch {
     RecordBatch::try_new(Arc::new(schema), vec![a.column(0).clone(), b.column(0).clone()]).unwrap()
 }
 
-/// `FIFOQueueTest.testConstructor`
+/// As `FIFOQueueTest.testConstructor`, of rows.
 #[test]
 fn constructor() {
     let queue = RowQueue::options(FIFO).capacity(10).open().unwrap();
@@ -42,11 +42,11 @@ fn constructor() {
     assert_eq!(kind_of(none, "capacity"), ErrorKind::InvalidArgument);
 }
 
-/// `FIFOQueueTest.testMultiQueueConstructor`
+/// As `FIFOQueueTest.testMultiQueueConstructor`, of rows.
 #[test]
 fn multi_queue_constructor() {
     let declared = schema([("n", DataType::Int32), ("x", DataType::Float32)]);
-    let name = "FIFOQueueTest.testMultiQueueConstructor";
+    let name = "rows of FIFOQueueTest.testMultiQueueConstructor";
     let queue =
         RowQueue::options(FIFO).capacity(5).schema(declared.clone()).shared_name(name).open().unwrap();
     assert_eq!((queue.capacity(), queue.schema()), (Some(5), Some(&declared)));
@@ -97,7 +97,7 @@ fn empty_dequeue_many_with_no_shape() {
     assert_eq!(queue.size(), 1);
 }
 
-/// `FIFOQueueTest.testHighDimension`
+/// As `FIFOQueueTest.testHighDimension`, of rows.
 #[test]
 fn high_dimension() {
     let rows = tensors("x", 10, &[4, 4, 4, 4], 0);

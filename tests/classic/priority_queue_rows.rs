@@ -13,7 +13,7 @@ fn rows(priority: ArrayRef, names: ArrayRef) -> RecordBatch {
     table([("priority", priority), ("name", names)])
 }
 
-/// `PriorityQueueTest.testInsertingNonInt64Fails`
+/// As `PriorityQueueTest.testInsertingNonInt64Fails`, of rows.
 #[test]
 fn inserting_non_int64_fails() {
     let numbers: ArrayRef = Arc::new(Int64Array::from(vec![2, 1]));

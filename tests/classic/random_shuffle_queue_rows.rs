@@ -43,7 +43,7 @@ fn enqueue_many_with_shape() {
     assert_eq!(found, expected);
 }
 
-/// `RandomShuffleQueueTest.testEmptyDequeueUpToWithNoShape`
+/// As `RandomShuffleQueueTest.testEmptyDequeueUpToWithNoShape`, of rows.
 #[test]
 fn empty_dequeue_up_to_with_no_shape() {
     let queue = RowQueue::options(shuffling(0)).capacity(10).open().unwrap();
@@ -53,7 +53,7 @@ fn empty_dequeue_up_to_with_no_shape() {
     assert_eq!(queue.size(), 1);
 }
 
-/// `RandomShuffleQueueTest.testHighDimension`
+/// As `RandomShuffleQueueTest.testHighDimension`, of rows.
 #[test]
 fn high_dimension() {
     let rows = tensors("x", 10, &[4, 4, 4, 4], 0);
