@@ -170,9 +170,7 @@ fn hand_over(c: &mut Criterion) {
         group.throughput(Throughput::Elements(ITEMS)).sample_size(10);
         for (name, make, stay) in ways() {
             group.bench_function(BenchmarkId::from_parameter(name), |b| {
-                b.iter_custom(|runs| {
-                    (0..runs).map(|_| exchange(&*make(), producers, consumers, stay)).sum()
-                })
+                b.iter_custom(|runs| (0..runs).map(|_| exchange(&*make(), producers, consumers, stay)).sum())
             });
         }
         group.finish();

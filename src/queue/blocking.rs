@@ -358,6 +358,7 @@ fn cancelled() -> Error {
 }
 
 fn insufficient(n: usize, found: usize) -> Error {
-    let message = format!("{n} elements were asked for, but the queue is closed and only {found} are left in it");
+    let message =
+        format!("{n} elements were asked for, but the queue is closed and only {found} are left in it");
     Error::new(ErrorKind::OutOfRange, message)
 }

@@ -106,10 +106,7 @@ impl<T> Ord for Ranked<T> {
 
 impl<T> Heap<T> {
     fn new(capacity: Option<usize>) -> Self {
-        Heap {
-            elements: Mutex::new(Elements { heap: BinaryHeap::new(), added: 0, closed: false }),
-            capacity,
-        }
+        Heap { elements: Mutex::new(Elements { heap: BinaryHeap::new(), added: 0, closed: false }), capacity }
     }
 
     fn lock(&self) -> MutexGuard<'_, Elements<T>> {

@@ -54,9 +54,9 @@ impl Spec {
         let values = |property| {
             (self.get(property).unwrap_or("not given"), asked.get(property).unwrap_or("not given"))
         };
-        properties.map(|property| (property, values(property))).find_map(|(property, (here, there))| {
-            (here != there).then_some((property, here, there))
-        })
+        properties
+            .map(|property| (property, values(property)))
+            .find_map(|(property, (here, there))| (here != there).then_some((property, here, there)))
     }
 }
 

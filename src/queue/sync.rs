@@ -45,6 +45,15 @@ impl<T> UnsafeCell<T> {
     }
 }
 
+/// Stands where two threads each write one word and then read the other's, by `SeqCst` accesses: nothing, as those stand in one
+/// total order. Loom takes them for AcqRel ones; only its fences stand in such an order.
+#[inline]
+pub(super) fn order() {
+    if cfg!(loom) {
+        fence(Ordering::SeqCst);
+    }
+}
+
 /// What begins as `Default` gives it, and for which zeroed memory is the same.
 ///
 /// # Safety
@@ -61,7 +70,8 @@ pub(super) unsafe trait Zeroed: Default {}
 pub(super) fn zeroed<T: Zeroed>(len: usize) -> Result<Box<[T]>> {
     let too_large = || {
         let bytes = len as u128 * size_of::<T>() as u128;
-        let message = format!("a queue with room for {len} elements takes {bytes} bytes, more than there is memory");
+        let message =
+            format!("a queue with room for {len} elements takes {bytes} bytes, more than there is memory");
         Error::new(ErrorKind::TooLarge, message)
     };
     #[cfg(loom)]
