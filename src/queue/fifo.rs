@@ -52,7 +52,7 @@ impl<T: Send> FifoQueue<T> {
     /// [`TooLarge`](crate::ErrorKind::TooLarge) if there is no memory for that much room.
     pub fn new(capacity: usize) -> Result<Self> {
         at_least_one(capacity)?;
-        Ok(FifoQueue(Blocking::new(FifoCore::Ring(Ring::in_order(capacity)?))))
+        Ok(FifoQueue(Blocking::new(FifoCore::Ring(Ring::new(capacity)?))))
     }
 
     /// An open, empty queue that is never full: it takes up memory as it grows.
@@ -98,7 +98,7 @@ pub(super) fn at_least_one(capacity: usize) -> Result<()> {
 }
 
 enum FifoCore<T> {
-    Ring(Ring<T, false>),
+    Ring(Ring<T>),
     Segments(Segments<T>),
 }
 
@@ -115,7 +115,7 @@ macro_rules! either {
 impl<T: Send> Core for FifoCore<T> {
     type Item = T;
 
-    const WAKES_AFTER_RMW: bool = Ring::<T, false>::WAKES_AFTER_RMW && Segments::<T>::WAKES_AFTER_RMW;
+    const WAKES_AFTER_RMW: bool = Ring::<T>::WAKES_AFTER_RMW && Segments::<T>::WAKES_AFTER_RMW;
 
     #[inline]
     fn push(&self, value: T, admitted: bool) -> Result<(), PushError<T>> {

@@ -14,7 +14,9 @@ pub(super) const CLOSED: u64 = 1 << 63;
 
 pub(super) struct Laps {
     capacity: u64,
-    /// A lap adds 2 to the power of this to a position: the least power of two that is no less than the capacity.
+    /// What a lap adds to a position, less 1; what a lap adds is the least power of two that is no less than the capacity.
+    mask: u64,
+    /// The number of ones in `mask`.
     bits: u32,
 }
 
@@ -23,13 +25,14 @@ impl Laps {
     pub(super) fn new(capacity: usize) -> Self {
         let capacity = capacity as u64;
         assert!((1..1 << 60).contains(&capacity), "a ring of {capacity} slots");
-        Laps { capacity, bits: capacity.next_power_of_two().trailing_zeros() }
+        let mask = capacity.next_power_of_two() - 1;
+        Laps { capacity, mask, bits: mask.count_ones() }
     }
 
     /// What a lap adds to a position.
     #[inline]
     pub(super) fn one_lap(&self) -> u64 {
-        1 << self.bits
+        self.mask + 1
     }
 
     /// The index of the slot, below the capacity, and the lap: the position of that lap's first slot.
@@ -37,7 +40,7 @@ impl Laps {
     /// `position` is 0 or came out of [`after`](Laps::after) or [`before`](Laps::before).
     #[inline]
     pub(super) fn split(&self, position: u64) -> (usize, u64) {
-        let index = position & (self.one_lap() - 1);
+        let index = position & self.mask;
         debug_assert!(index < self.capacity, "{position} is no position");
         (index as usize, position - index)
     }

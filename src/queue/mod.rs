@@ -37,7 +37,7 @@ mod blocking;
 mod core;
 mod forward;
 mod laps;
-mod mixer;
+mod mixed;
 mod ring;
 mod segments;
 mod sync;
