@@ -4,3 +4,8 @@
 //! that of the case; those that mean nothing here stand in `absent.md` with the reason.
 
 mod coverage;
+
+mod fifo_queue;
+mod priority_queue;
+mod queues;
+mod random_shuffle_queue;
