@@ -84,7 +84,7 @@ fn enqueue_many() {
 #[test]
 fn empty_dequeue_many() {
     let queue = queue(10, 0);
-    assert_eq!(queue.dequeue_many(0).unwrap(), []);
+    assert!(queue.dequeue_many(0).unwrap().is_empty());
     queue.enqueue(10).unwrap();
     assert_eq!((queue.dequeue_many(0).unwrap(), queue.size()), (vec![], 1));
 }
@@ -93,7 +93,7 @@ fn empty_dequeue_many() {
 #[test]
 fn empty_dequeue_up_to() {
     let queue = queue(10, 0);
-    assert_eq!(queue.dequeue_up_to(0).unwrap(), []);
+    assert!(queue.dequeue_up_to(0).unwrap().is_empty());
     queue.enqueue(10).unwrap();
     assert_eq!((queue.dequeue_up_to(0).unwrap(), queue.size()), (vec![], 1));
 }
