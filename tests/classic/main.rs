@@ -4,8 +4,13 @@
 //! that of the case; those that mean nothing here stand in `absent.md` with the reason.
 
 mod coverage;
+
+mod fifo_queue;
 mod fifo_queue_rows;
 mod padding_fifo_queue;
+mod priority_queue;
 mod priority_queue_rows;
+mod queues;
+mod random_shuffle_queue;
 mod random_shuffle_queue_rows;
 mod rows;
