@@ -85,8 +85,8 @@ impl Nulls {
         match self {
             Nulls::None => false,
             Nulls::All => true,
-            Nulls::Some(n) => mix(row) % n == 0,
-            Nulls::Runs(n) => mix(row / n) % 3 == 0,
+            Nulls::Some(n) => mix(row).is_multiple_of(n),
+            Nulls::Runs(n) => mix(row / n).is_multiple_of(3),
         }
     }
 }
@@ -154,7 +154,7 @@ fn every_kind(rows: u64, seed: u64, distinct: u64, nulls: Nulls) -> RecordBatch 
         ("fixed 5", fixed(5)),
         ("fixed 16", fixed(16)),
     ];
-    let is_nullable = !matches!(nulls, Nulls::None) || seed % 2 == 0;
+    let is_nullable = !matches!(nulls, Nulls::None) || seed.is_multiple_of(2);
     let columns = columns.into_iter().map(|(name, array)| (name, array, is_nullable));
     RecordBatch::try_from_iter_with_nullable(columns).unwrap()
 }

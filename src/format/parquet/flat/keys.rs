@@ -136,8 +136,11 @@ macro_rules! for_each_width {
     ($($width:literal)*) => { [$(unpack_block::<$width>),*] };
 }
 
+/// Unpacks a block of one width.
+type Unpack = fn(&[u8], &mut [u32; BLOCK]);
+
 /// For each width.
-static UNPACK: [fn(&[u8], &mut [u32; BLOCK]); 33] = for_each_width!(
+static UNPACK: [Unpack; 33] = for_each_width!(
     0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32
 );
 
