@@ -124,8 +124,9 @@ fn random_configurations_deliver_each_epoch_once_and_go_on_from_every_batch() {
 
         // From a batch, with other threads, and other ranks where the global batch is cut anew.
         let step = dice.random_range(0..=expected.len());
-        let worlds =
-            (1..=case.global_batch()).filter(|world| case.global_batch() % world == 0).collect::<Vec<_>>();
+        let worlds = (1..=case.global_batch())
+            .filter(|world| case.global_batch().is_multiple_of(*world))
+            .collect::<Vec<_>>();
         let world = worlds[dice.random_range(0..worlds.len())] as u32;
         let recut =
             Case { world, batch_size: (case.global_batch() / u64::from(world)) as usize, ..case.clone() };
