@@ -95,7 +95,9 @@ impl Way for Locked {
 const MINIMUM: u64 = 64;
 
 /// All ways, and how many numbers stay in each.
-fn ways() -> [(&'static str, Box<dyn Fn() -> Box<dyn Way>>, u64); 6] {
+type Make = Box<dyn Fn() -> Box<dyn Way>>;
+
+fn ways() -> [(&'static str, Make, u64); 6] {
     [
         ("crossbeam", Box::new(|| Box::new(channel::bounded::<u64>(CAPACITY))), 0),
         ("fifo", Box::new(|| Box::new(FifoQueue::new(CAPACITY).unwrap())), 0),
