@@ -16,7 +16,7 @@ use super::columns::Column;
 use super::flat::{self, Flat};
 use super::footer::{contradictory, place, unreadable};
 use super::inflate::Inflater;
-use super::pages::{Chunk, Failure, OneChunk, Pages};
+use super::pages::{Chunk, Failure, OneChunk, Pages, text_cap_bytes};
 use super::values::Leaf;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::piece::{Decode, Decoded, expansion_cap};
@@ -44,7 +44,7 @@ impl Decoder {
     }
 
     /// The pages of the file's leaf `index`, whose values were found to fit into memory.
-    fn pages(&self, column: &Column, index: usize, failure: Failure) -> Result<Pages> {
+    fn pages(&self, column: &Column, index: usize, counts_keys: bool, failure: Failure) -> Result<Pages> {
         let file = &self.file;
         let chunk = self.metadata().column(index);
         let num_rows = self.metadata().num_rows() as u64;
@@ -64,7 +64,7 @@ impl Decoder {
         }
         let (start, end) = place(chunk, file.footer_start)?;
         let inflater = Inflater::new(chunk.compression());
-        let chunk = Chunk { start, end, num_values, leaf };
+        let chunk = Chunk { start, end, num_values, leaf, counts_keys };
         Ok(Pages::new(&file.region, &chunk, inflater, cap_bytes, file.buffers.clone(), failure))
     }
 
@@ -77,7 +77,8 @@ impl Decoder {
             return Ok(None);
         }
         let num_rows = self.metadata().num_rows() as usize;
-        let mut pages = self.pages(column, column.leaves.start, Failure::default())?;
+        let cap_bytes = expansion_cap(self.file.region.len_bytes());
+        let mut pages = self.pages(column, column.leaves.start, false, Failure::default())?;
         let flat = Flat {
             kind,
             data_type: &column.decoded_type,
@@ -85,6 +86,7 @@ impl Decoder {
             is_nullable: chunk.column_descr().max_def_level() > 0,
             num_rows,
             text_bytes: usize::try_from(column.text_bytes(chunk, num_rows as u64)).unwrap_or(usize::MAX),
+            text_cap_bytes: usize::try_from(text_cap_bytes(cap_bytes)).unwrap_or(usize::MAX),
             stored_bytes: chunk.compressed_size() as usize,
         };
         flat::decode(&mut pages, &flat, &self.file.buffers)
@@ -169,7 +171,7 @@ impl RowGroups for OneColumn<'_> {
 
     fn column_chunks(&self, leaf: usize) -> ParquetResult<Box<dyn PageIterator>> {
         let index = self.column.leaves.start + leaf;
-        let pages = self.decoder.pages(self.column, index, self.failure.clone());
+        let pages = self.decoder.pages(self.column, index, true, self.failure.clone());
         let pages = pages.map_err(|error| self.failure.leave(error))?;
         Ok(Box::new(OneChunk(Some(pages))))
     }

@@ -14,7 +14,8 @@
 //! Source: [Apache Parquet file format](https://parquet.apache.org/docs/file-format/).
 //!
 //! A row group is a chunk, and a column of it a piece that is decoded as a whole when a row of it is first asked for.
-//! The values are decoded by the `parquet` crate; the way to them is gone here, because a file is not to be trusted:
+//! The way to the values is gone here, because a file is not to be trusted. Those of columns that are not nested are mostly
+//! decoded here too ([`flat`]), the others by the `parquet` crate:
 //!
 //! | step | what it believes |
 //! |---|---|
@@ -23,6 +24,7 @@
 //! | [`header`], [`pages`] | a page's sizes, once they fit the chunk and the cap; its checksum |
 //! | [`inflate`] | as many bytes as the header says, not one more |
 //! | [`values`] | lengths and counts that would make the decoder ask for memory |
+//! | [`flat`] | levels, keys and values, once they lie within their page and are as many as it says |
 //! | [`decode`] | the array, once it has as many rows as the row group |
 //!
 //! What a file may become in memory is capped by its size (`expansion_cap`). Bytes are copied out of the region page by

@@ -62,6 +62,7 @@ pub(super) struct Pages {
     /// Bytes a page, or the text of the chunk, may take.
     cap_bytes: u64,
     text_bytes: u64,
+    counts_keys: bool,
     dictionary: Option<Option<Lengths>>,
     buffers: Buffers,
     failure: Failure,
@@ -73,6 +74,8 @@ pub(super) struct Chunk {
     pub(super) end: u64,
     pub(super) num_values: u64,
     pub(super) leaf: Leaf,
+    /// Whether text that keys stand for is to be counted: its decoder makes room for whatever it is.
+    pub(super) counts_keys: bool,
 }
 
 /// How much of a page is looked at for its header, at first: most take less, those with long statistics more.
@@ -99,6 +102,7 @@ impl Pages {
             num_values: chunk.num_values,
             cap_bytes,
             text_bytes: 0,
+            counts_keys: chunk.counts_keys,
             dictionary: None,
             buffers,
             failure,
@@ -276,8 +280,8 @@ impl Pages {
 
     fn check_dictionary(&mut self, num_values: u32, bytes: &[u8]) -> Result<()> {
         let least = u64::from(num_values).saturating_mul(self.leaf.stored_width_bytes);
-        let lengths = if self.leaf.is_text() {
-            Lengths::of(bytes, num_values, self.num_values, self.text_cap_bytes()).map(Some)
+        let lengths = if self.leaf.is_text() && self.counts_keys {
+            Lengths::of(bytes, num_values, self.num_values, text_cap_bytes(self.cap_bytes)).map(Some)
         } else {
             Some(None)
         };
@@ -310,7 +314,7 @@ impl Pages {
     fn check_text(&mut self, values: &[u8], num_values: u32, encoding: Encoding) -> Result<()> {
         let dictionary = self.dictionary.as_ref().and_then(Option::as_ref);
         let count_keys =
-            dictionary.is_some_and(|lengths| lengths.most(self.num_values) > self.text_cap_bytes());
+            dictionary.is_some_and(|lengths| lengths.most(self.num_values) > text_cap_bytes(self.cap_bytes));
         let bytes = text_bytes(values, num_values, encoding, &self.leaf, dictionary, count_keys).ok_or_else(
             || {
                 Error::malformed(format!(
@@ -320,16 +324,11 @@ impl Pages {
         )?;
         if self.leaf.is_text() {
             self.text_bytes = self.text_bytes.saturating_add(bytes);
-            if self.text_bytes > self.text_cap_bytes() {
+            if self.text_bytes > text_cap_bytes(self.cap_bytes) {
                 return Err(self.too_large("the text of a column chunk", self.text_bytes));
             }
         }
         Ok(())
-    }
-
-    /// Vectors that grow take up to twice what they hold.
-    fn text_cap_bytes(&self) -> u64 {
-        self.cap_bytes / 2
     }
 
     fn too_large(&self, what: &str, bytes: u64) -> Error {
@@ -346,6 +345,11 @@ impl Pages {
     fn placed<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T>) -> ParquetResult<T> {
         read(self).map_err(|error| self.failure.leave(error.at_byte(self.at)))
     }
+}
+
+/// Bytes of text where `cap_bytes` may be taken: vectors that grow take up to twice what they hold.
+pub(super) fn text_cap_bytes(cap_bytes: u64) -> u64 {
+    cap_bytes / 2
 }
 
 /// Makes room for a page of `len_bytes` bytes.

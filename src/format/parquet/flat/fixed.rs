@@ -4,13 +4,15 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use arrow::buffer::Buffer;
+use arrow::array::ArrayRef;
+use arrow::buffer::NullBuffer;
+use arrow::datatypes::DataType;
 use bytemuck::Pod;
 use bytes::Bytes;
 
 use super::super::buffers::{Buffers, Store};
 use super::keys::{Run, Runs, unpack};
-use super::{Fault, Flat, Read, Stored, Values, bit};
+use super::{Fault, Flat, Read, Stored, Values, array_of, bit};
 use crate::error::Result;
 
 /// A value of an array, made of a stored one.
@@ -94,8 +96,13 @@ impl<T: Cell> Values for Fixed<T> {
         }
     }
 
-    fn finish(self: Box<Self>, num_rows: usize) -> Result<Vec<Buffer>> {
-        Ok(vec![self.store.freeze(num_rows * size_of::<T>())])
+    fn finish(
+        self: Box<Self>,
+        data_type: &DataType,
+        num_rows: usize,
+        nulls: Option<NullBuffer>,
+    ) -> Result<ArrayRef> {
+        array_of(self.store.freeze(num_rows * size_of::<T>()), data_type, num_rows, nulls)
     }
 }
 
@@ -183,9 +190,14 @@ impl Values for Cells {
         }
     }
 
-    fn finish(self: Box<Self>, num_rows: usize) -> Result<Vec<Buffer>> {
+    fn finish(
+        self: Box<Self>,
+        data_type: &DataType,
+        num_rows: usize,
+        nulls: Option<NullBuffer>,
+    ) -> Result<ArrayRef> {
         let len_bytes = num_rows * self.width;
-        Ok(vec![self.store.freeze(len_bytes)])
+        array_of(self.store.freeze(len_bytes), data_type, num_rows, nulls)
     }
 }
 

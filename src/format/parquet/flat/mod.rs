@@ -11,8 +11,8 @@
 //! `parquet` crate, which begins with it anew; both give the same arrays.
 //!
 //! The pages come checked from [`Pages`](super::pages::Pages). What is checked here: that levels, keys, lengths and values
-//! lie within the page and are as many as it says, and that keys are those of the dictionary. Room is made for as many
-//! rows as pages say they have, and for text no more than the pages were found to stand for.
+//! lie within the page and are as many as it says, that keys are those of the dictionary, and that the text they stand for
+//! stays within the cap. Room is made for as many rows as pages say they have, and for no more text than there is.
 #![forbid(unsafe_code)]
 
 mod fixed;
@@ -23,9 +23,10 @@ mod truths;
 
 use std::ops::Range;
 
-use arrow::array::{ArrayData, make_array};
-use arrow::buffer::{BooleanBuffer, Buffer};
+use arrow::array::{ArrayData, ArrayRef, make_array};
+use arrow::buffer::{Buffer, NullBuffer};
 use arrow::datatypes::DataType;
+use arrow::error::ArrowError;
 use bytes::Bytes;
 use parquet::basic::{Encoding, Type as Physical};
 use parquet::column::page::Page;
@@ -66,6 +67,8 @@ pub(super) struct Flat<'a> {
     pub(super) num_rows: usize,
     /// Bytes of text that its values are thought to be; none for values of one width.
     pub(super) text_bytes: usize,
+    /// Bytes of text that it may have.
+    pub(super) text_cap_bytes: usize,
     /// Bytes that it takes in the file.
     pub(super) stored_bytes: usize,
 }
@@ -142,8 +145,13 @@ trait Values {
         false
     }
 
-    /// The buffers of an array of `num_rows` rows.
-    fn finish(self: Box<Self>, num_rows: usize) -> Result<Vec<Buffer>>;
+    /// The array of `num_rows` rows.
+    fn finish(
+        self: Box<Self>,
+        data_type: &DataType,
+        num_rows: usize,
+        nulls: Option<NullBuffer>,
+    ) -> Result<ArrayRef>;
 }
 
 /// Values as a page has them.
@@ -247,11 +255,23 @@ pub(super) fn decode(pages: &mut Pages, flat: &Flat<'_>, buffers: &Buffers) -> R
         )));
     }
     let is_ascii = values.are_ascii();
-    let data = ArrayData::builder(flat.data_type.clone()).len(num_rows).nulls(levels.finish());
-    let data = data.buffers(values.finish(num_rows)?).build();
-    let data =
-        data.map_err(|e| Error::malformed(format!("the column contradicts itself: {e}")).with_source(e))?;
-    Ok(Some(Decoded { array: make_array(data), is_ascii }))
+    let array = values.finish(flat.data_type, num_rows, levels.finish())?;
+    Ok(Some(Decoded { array, is_ascii }))
+}
+
+/// An array of one buffer besides the nulls.
+fn array_of(
+    values: Buffer,
+    data_type: &DataType,
+    num_rows: usize,
+    nulls: Option<NullBuffer>,
+) -> Result<ArrayRef> {
+    let data = ArrayData::builder(data_type.clone()).len(num_rows).nulls(nulls).add_buffer(values).build();
+    data.map(make_array).map_err(contradictory)
+}
+
+fn contradictory(error: ArrowError) -> Error {
+    Error::malformed(format!("the column contradicts itself: {error}")).with_source(error)
 }
 
 /// What follows a length of four bytes: as many bytes, and the rest.
@@ -264,12 +284,6 @@ fn prefixed(bytes: &[u8]) -> std::result::Result<(&[u8], &[u8]), Fault> {
 /// Whether bit `index` is set.
 fn bit(bits: &[u8], index: usize) -> bool {
     bits[index / 8] >> (index % 8) & 1 == 1
-}
-
-/// `bits` as an array's buffer of bits has them.
-fn buffer_of(bits: BooleanBuffer) -> Buffer {
-    debug_assert_eq!(bits.offset(), 0);
-    bits.into_inner()
 }
 
 #[cold]

@@ -6,14 +6,17 @@
 
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::Arc;
 
-use arrow::buffer::Buffer;
+use arrow::array::{ArrayRef, GenericBinaryArray, OffsetSizeTrait};
+use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::DataType;
 use bytemuck::Pod;
 use bytes::Bytes;
 
 use super::super::buffers::{Buffers, Store};
 use super::keys::{Run, Runs, unpack};
-use super::{Fault, Flat, Read, Stored, Values, bit};
+use super::{Fault, Flat, Read, Stored, Values, bit, contradictory};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Bytes copied at once.
@@ -23,7 +26,7 @@ const SHORT: usize = 64;
 const SMALL_DICTIONARY: usize = 16 << 10;
 
 /// An offset into the bytes of an array.
-pub(super) trait Offset: Pod {
+pub(super) trait Offset: Pod + OffsetSizeTrait {
     /// Bytes that offsets can count.
     const MOST: usize;
 
@@ -62,22 +65,26 @@ pub(super) struct Text<O> {
 struct Texts {
     store: Store,
     len: usize,
+    /// Bytes they may take.
+    most: usize,
 }
 
 impl Texts {
-    /// Makes room for `more` bytes.
+    #[cold]
+    fn too_large(&self, len: usize) -> Error {
+        let words = format!(
+            "expected the text of a column chunk to take at most {} bytes in a file of its size, found {len} or more",
+            self.most
+        );
+        Error::new(ErrorKind::TooLarge, words)
+    }
+
+    /// Makes room for `more` bytes, if there may be as many.
     #[inline]
     fn reserve(&mut self, more: usize) -> Result<()> {
-        // What does not fit into memory cannot be had; that it can be counted is asked behind each page.
-        self.store.reserve(self.len.saturating_add(more).saturating_add(SHORT))
+        let len = self.len.saturating_add(more);
+        if len > self.most { Err(self.too_large(len)) } else { self.store.reserve(len + SHORT) }
     }
-}
-
-fn too_long() -> Fault {
-    Fault::Other(Error::new(
-        ErrorKind::TooLarge,
-        "expected the text of a column in a row group to take less than 2 GiB, found more: write smaller row groups",
-    ))
 }
 
 /// Writes the first `len` bytes of `from` to the front of `to`, and perhaps others behind them where they fit. `None` if
@@ -154,7 +161,7 @@ impl<O: Offset> Text<O> {
         let store = buffers.store(flat.room_for(flat.text_bytes.saturating_add(SHORT)))?;
         Ok(Text {
             offsets,
-            texts: Texts { store, len: 0 },
+            texts: Texts { store, len: 0, most: flat.text_cap_bytes.min(O::MOST) },
             dictionary: Dictionary::default(),
             are_ascii: flat.is_text,
             offset: PhantomData,
@@ -248,7 +255,7 @@ impl<O: Offset> Values for Text<O> {
             }
             Stored::Runs(_) => return Err(Fault::Contradiction),
         }
-        if self.texts.len <= O::MOST { Ok(()) } else { Err(too_long()) }
+        Ok(())
     }
 
     fn spread(&mut self, valid: &[u8], count: usize, rows: Range<usize>) {
@@ -265,8 +272,16 @@ impl<O: Offset> Values for Text<O> {
         self.are_ascii
     }
 
-    fn finish(self: Box<Self>, num_rows: usize) -> Result<Vec<Buffer>> {
+    fn finish(
+        self: Box<Self>,
+        data_type: &DataType,
+        num_rows: usize,
+        nulls: Option<NullBuffer>,
+    ) -> Result<ArrayRef> {
+        debug_assert_eq!(*data_type, GenericBinaryArray::<O>::DATA_TYPE);
         let offsets = self.offsets.freeze((num_rows + 1) * size_of::<O>());
-        Ok(vec![offsets, self.texts.store.freeze(self.texts.len)])
+        let offsets = OffsetBuffer::<O>::new(ScalarBuffer::new(offsets, 0, num_rows + 1));
+        let bytes = self.texts.store.freeze(self.texts.len);
+        Ok(Arc::new(GenericBinaryArray::try_new(offsets, bytes, nulls).map_err(contradictory)?))
     }
 }

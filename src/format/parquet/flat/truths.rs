@@ -2,13 +2,15 @@
 #![forbid(unsafe_code)]
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use arrow::array::BooleanBufferBuilder;
-use arrow::buffer::Buffer;
+use arrow::array::{ArrayRef, BooleanArray, BooleanBufferBuilder};
+use arrow::buffer::NullBuffer;
+use arrow::datatypes::DataType;
 use bytes::Bytes;
 
 use super::keys::{Run, Runs};
-use super::{Fault, Read, Stored, Values, bit, buffer_of, prefixed};
+use super::{Fault, Read, Stored, Values, bit, prefixed};
 use crate::error::Result;
 
 pub(super) struct Truths(BooleanBufferBuilder);
@@ -58,7 +60,12 @@ impl Values for Truths {
         }
     }
 
-    fn finish(mut self: Box<Self>, _num_rows: usize) -> Result<Vec<Buffer>> {
-        Ok(vec![buffer_of(self.0.finish())])
+    fn finish(
+        mut self: Box<Self>,
+        _data_type: &DataType,
+        _num_rows: usize,
+        nulls: Option<NullBuffer>,
+    ) -> Result<ArrayRef> {
+        Ok(Arc::new(BooleanArray::new(self.0.finish(), nulls)))
     }
 }
