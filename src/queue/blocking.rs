@@ -30,7 +30,7 @@
 //! Turns for single operations: one may overtake a taking of many that waits.
 
 use super::core::{Core, PopError, PushError};
-use super::sync::{AtomicUsize, Mutex, MutexGuard, Ordering};
+use super::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
 use super::wait::Waiters;
 use crate::error::{Error, ErrorKind, Result};
 use crossbeam::utils::CachePadded;
@@ -45,13 +45,16 @@ const NONE_PENDING: usize = 2;
 /// Something lies aside.
 const ASIDE: usize = 4;
 
+/// One in `pending` who was found to have come before the close. Those who only just registered count 1.
+const ADMITTED: u64 = 1 << 32;
+
 /// A [`Core`] that waits.
 pub(super) struct Blocking<C: Core> {
     core: C,
     /// `CANCELLED`, `NONE_PENDING`, `ASIDE`.
     flags: AtomicUsize,
-    /// Adders who found the queue full while it was open, and are still at it.
-    pending: CachePadded<AtomicUsize>,
+    /// Adders who found the queue full while it was open, and are still at it: each adds 1, and `ADMITTED` once that is settled.
+    pending: CachePadded<AtomicU64>,
     /// Held by the one who takes many.
     turn: Mutex<()>,
     /// What was taken and given back.
@@ -67,7 +70,7 @@ impl<C: Core> Blocking<C> {
         Blocking {
             core,
             flags: AtomicUsize::new(0),
-            pending: CachePadded::new(AtomicUsize::new(0)),
+            pending: CachePadded::new(AtomicU64::new(0)),
             turn: Mutex::new(()),
             aside: Mutex::new(VecDeque::new()),
             room: CachePadded::new(Waiters::new()),
@@ -160,8 +163,8 @@ impl<C: Core> Blocking<C> {
     }
 
     pub(super) fn num_pending(&self) -> usize {
-        // Relaxed: a figure of a moment that is over.
-        self.pending.load(Ordering::Relaxed)
+        // Acquire pairs with the Release in `admit`: a close after this comes after those who are counted.
+        (self.pending.load(Ordering::Acquire) / ADMITTED) as usize
     }
 
     #[inline]
@@ -181,8 +184,14 @@ impl<C: Core> Blocking<C> {
     fn admit(&self) -> Result<Admission<'_, C>> {
         // Relaxed: released by the core's step below.
         self.pending.fetch_add(1, Ordering::Relaxed);
-        let admission = Admission(self);
-        if self.core.is_still_open() { Ok(admission) } else { Err(self.refused()) }
+        let mut admission = Admission { queue: self, counted: 1 };
+        if !self.core.is_still_open() {
+            return Err(self.refused());
+        }
+        // Release pairs with the Acquire in `num_pending`.
+        self.pending.fetch_add(ADMITTED, Ordering::Release);
+        admission.counted += ADMITTED;
+        Ok(admission)
     }
 
     /// Takes an element; `None` when there may be one later. `in_turn` says that the caller holds the turn.
@@ -317,11 +326,15 @@ impl<C: Core> Blocking<C> {
 }
 
 /// The right to put elements in after a close that came later.
-struct Admission<'a, C: Core>(&'a Blocking<C>);
+struct Admission<'a, C: Core> {
+    queue: &'a Blocking<C>,
+    /// What it adds to `pending`.
+    counted: u64,
+}
 
 impl<C: Core> Admission<'_, C> {
     fn enqueue(&self, value: C::Item) -> Result<()> {
-        let queue = self.0;
+        let queue = self.queue;
         let mut held = Some(value);
         queue.room.wait_until(|| {
             // Relaxed: as in `Blocking::close`.
@@ -343,11 +356,11 @@ impl<C: Core> Admission<'_, C> {
 impl<C: Core> Drop for Admission<'_, C> {
     fn drop(&mut self) {
         // Release pairs with the Acquire in `take_at_end`.
-        self.0.pending.fetch_sub(1, Ordering::Release);
+        self.queue.pending.fetch_sub(self.counted, Ordering::Release);
         // If it is still open, whoever sees the close sees the count as it is here.
-        if !self.0.core.is_still_open() {
+        if !self.queue.core.is_still_open() {
             // Takers may wait for no more than this.
-            self.0.items.wake_all();
+            self.queue.items.wake_all();
         }
     }
 }

@@ -27,8 +27,8 @@ macro_rules! forward {
                 self.0.try_dequeue()
             }
 
-            /// How many calls wait for room, and would still get in if the queue were closed; under concurrent use, how many did
-            /// a moment ago.
+            /// How many calls that add wait for room, or may come to, and would still get in after `close(false)`; under concurrent
+            /// use, how many did a moment ago.
             pub fn num_pending(&self) -> usize {
                 self.0.num_pending()
             }

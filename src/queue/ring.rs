@@ -2,9 +2,8 @@
 //!
 //! # The algorithm
 //!
-//! `tail` counts the pushes, `head` the pops, both as positions (see [`Laps`]). Every
-//! slot has a stamp that says for which lap it is free, or in which it was filled, so that a push and a pop agree on a slot
-//! without looking at each other's counter.
+//! `tail` counts the pushes, `head` the pops, both as positions (see [`Laps`]). Every slot has a stamp that says for which lap
+//! it is free, or in which it was filled, so that a push and a pop agree on a slot without looking at each other's counter.
 //!
 //! ```text
 //! push                                            pop
@@ -106,7 +105,8 @@ impl<T> Ring<T> {
                     Ordering::Relaxed,
                 ) {
                     Ok(_) => {
-                        // SAFETY: this thread won the position, so that nobody else touches the slot until the stamp below; the stamp above said that the value is there, and it was acquired.
+                        // SAFETY: this thread won the position, so that nobody else touches the slot until the stamp below;
+                        // the stamp above said that the value is there, and it was acquired.
                         let value = slot.value.with_mut(|value| unsafe { value.read().assume_init() });
                         // Release pairs with the Acquire in `push`: the value was read before it is written over.
                         slot.stamp.store(lap + self.laps.one_lap(), Ordering::Release);
