@@ -1,4 +1,4 @@
-//! The ordered ring and the Fifo: what a hand-over from thread to thread costs, with nothing else to do.
+//! The ordered ring: what a hand-over from thread to thread costs, with nothing else to do.
 //!
 //! The peers in each group are the ceiling: crossbeam's `ArrayQueue` spun upon by both sides (no waiting
 //! layer, a busy core for each) and crossbeam's bounded channel (which parks as we do). Every run starts its
@@ -9,7 +9,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use crossbeam::channel;
 use crossbeam::queue::ArrayQueue;
-use forebay::queue::{Fifo, ordered_ring};
+use forebay::queue::ordered_ring;
 use std::hint::black_box;
 use std::thread;
 
@@ -44,12 +44,6 @@ fn hand_over(c: &mut Criterion) {
                         ticket.fill(position);
                     };
                     exchange(producers, fill, || consumer.pop().unwrap().unwrap());
-                });
-            });
-            group.bench_function(BenchmarkId::new("fifo", capacity), |b| {
-                b.iter(|| {
-                    let fifo = Fifo::new(capacity);
-                    exchange(producers, |n| fifo.push(n).unwrap(), || fifo.pop().unwrap());
                 });
             });
             group.bench_function(BenchmarkId::new("array_queue_spinning", capacity), |b| {
@@ -90,13 +84,6 @@ fn alone(c: &mut Criterion) {
         b.iter(|| {
             producer.claim().unwrap().fill(black_box(7));
             consumer.pop().unwrap().unwrap()
-        });
-    });
-    let fifo = Fifo::new(64);
-    group.bench_function("fifo", |b| {
-        b.iter(|| {
-            fifo.push(black_box(7)).unwrap();
-            fifo.pop().unwrap()
         });
     });
     let queue = ArrayQueue::new(64);

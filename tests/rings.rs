@@ -5,54 +5,17 @@
 //! cases. A thread that is never woken shows as a test that does not end.
 #![cfg(not(loom))]
 
-use forebay::queue::{Abandoned, Claim, Consumer, Fifo, Pop, PopError, Producer, PushError, ordered_ring};
+#[path = "common/threads.rs"]
+mod threads;
+
+use forebay::queue::{Abandoned, Claim, Consumer, FifoQueue, Pop, Producer, Queue, ordered_ring};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Barrier};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-
-/// How often a stress test goes round: all the way where the optimiser has been, a tenth without it.
-const fn rounds(full: u64) -> u64 {
-    if cfg!(debug_assertions) { full / 10 } else { full }
-}
-
-/// A value that counts itself among the living, and carries a heap allocation for a double drop to trip over.
-#[derive(Debug)]
-struct Counted {
-    value: Box<u64>,
-    alive: Arc<AtomicI64>,
-}
-
-impl Counted {
-    fn new(value: u64, alive: &Arc<AtomicI64>) -> Self {
-        alive.fetch_add(1, Ordering::Relaxed);
-        Counted { value: Box::new(value), alive: alive.clone() }
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.alive.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A small generator, so that the moments at which things happen differ from round to round.
-struct Dice(u64);
-
-impl Dice {
-    /// A number below `bound`.
-    fn roll(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (self.0 >> 33) % bound
-    }
-}
-
-/// Joins every thread, and so waits for those that nobody woke until the test is stopped from outside.
-fn join<T>(threads: Vec<JoinHandle<T>>) -> Vec<T> {
-    threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-}
+use threads::{Counted, Dice, join, rounds};
 
 fn spawn_fillers(producer: &Producer<u64>, threads: usize) -> Vec<JoinHandle<u64>> {
     let fill_all = |producer: Producer<u64>| {
@@ -227,95 +190,6 @@ fn a_ticket_outlives_its_consumer() {
     assert_eq!(alive.load(Ordering::Relaxed), 0);
 }
 
-#[test]
-fn a_fifo_loses_nothing_and_keeps_the_order_of_each_producer() {
-    for capacity in [1, 2, 7, 64] {
-        let (producers, per_producer) = (4, rounds(200_000));
-        let fifo = Arc::new(Fifo::new(capacity));
-        let pushers = (0..producers).map(|producer| {
-            let fifo = fifo.clone();
-            thread::spawn(move || (0..per_producer).for_each(|n| fifo.push((producer, n)).unwrap()))
-        });
-        let poppers = (0..4).map(|_| {
-            let fifo = fifo.clone();
-            thread::spawn(move || std::iter::from_fn(|| fifo.pop()).collect::<Vec<(usize, u64)>>())
-        });
-        let (poppers, pushers) = (poppers.collect(), pushers.collect());
-        join::<()>(pushers);
-        fifo.close();
-        let popped = join(poppers);
-        for producer in 0..producers {
-            let of = |popped: &Vec<(usize, u64)>| -> Vec<u64> {
-                popped.iter().filter(|&&(from, _)| from == producer).map(|&(_, n)| n).collect()
-            };
-            assert!(popped.iter().all(|popped| of(popped).is_sorted()));
-            let mut all: Vec<u64> = popped.iter().flat_map(of).collect();
-            all.sort_unstable();
-            assert!(all.into_iter().eq(0..per_producer), "producer {producer} at capacity {capacity}");
-        }
-    }
-}
-
-#[test]
-fn closing_a_fifo_at_any_moment_loses_no_value_it_accepted() {
-    let mut dice = Dice(2);
-    for round in 0..rounds(2_000) {
-        let alive = Arc::new(AtomicI64::new(0));
-        let fifo = Arc::new(Fifo::new(1 + dice.roll(5) as usize));
-        let pushers = (0..2).map(|_| (fifo.clone(), alive.clone())).map(|(fifo, alive)| {
-            thread::spawn(move || (0..).take_while(|&n| fifo.push(Counted::new(n, &alive)).is_ok()).count())
-        });
-        let poppers = (0..2).map(|_| fifo.clone()).map(|fifo| {
-            thread::spawn(move || {
-                let popped = std::iter::from_fn(|| fifo.pop()).count();
-                assert_eq!(fifo.try_pop().unwrap_err(), PopError::Closed);
-                popped
-            })
-        });
-        let (pushers, poppers) = (pushers.collect(), poppers.collect());
-        let popped_here = dice.roll(60) as usize;
-        (0..popped_here).for_each(|_| drop(fifo.pop().unwrap()));
-        fifo.close();
-        let pushed: usize = join(pushers).iter().sum();
-        let popped = popped_here + join(poppers).iter().sum::<usize>();
-        assert_eq!(popped, pushed, "in round {round}");
-        assert_eq!(alive.load(Ordering::Relaxed), 0, "values left alive in round {round}");
-    }
-}
-
-#[test]
-fn closing_a_fifo_gives_every_waiting_push_its_value_back() {
-    for _ in 0..rounds(2_000) {
-        let fifo = Arc::new(Fifo::new(1));
-        fifo.push(0).unwrap();
-        let pushers = (1..4).map(|n| (n, fifo.clone()));
-        let pushers = pushers.map(|(n, fifo)| thread::spawn(move || fifo.push(n) == Err(n))).collect();
-        fifo.close();
-        assert_eq!(join(pushers), [true; 3]);
-        assert_eq!((fifo.pop(), fifo.pop()), (Some(0), None));
-    }
-}
-
-#[test]
-fn a_fifo_says_full_empty_and_closed_and_gives_the_value_back() {
-    let alive = Arc::new(AtomicI64::new(0));
-    let fifo = Fifo::new(2);
-    assert_eq!((fifo.try_pop().unwrap_err(), fifo.is_empty(), fifo.capacity()), (PopError::Empty, true, 2));
-    fifo.try_push(Counted::new(0, &alive)).unwrap();
-    fifo.push(Counted::new(1, &alive)).unwrap();
-    assert!(
-        matches!(fifo.try_push(Counted::new(2, &alive)), Err(PushError::Full(value)) if *value.value == 2)
-    );
-    fifo.close();
-    assert!(
-        matches!(fifo.try_push(Counted::new(3, &alive)), Err(PushError::Closed(value)) if *value.value == 3)
-    );
-    assert_eq!(*fifo.push(Counted::new(4, &alive)).unwrap_err().value, 4);
-    assert_eq!((*fifo.pop().unwrap().value, fifo.len(), fifo.is_closed()), (0, 1, true));
-    drop(fifo);
-    assert_eq!(alive.load(Ordering::Relaxed), 0, "what is left in a queue is dropped with it");
-}
-
 /// The processor time this thread has used.
 fn thread_cpu_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -359,15 +233,14 @@ fn a_thread_that_waits_burns_next_to_nothing() {
     let burnt = burnt_waiting(move || producer.claim().unwrap().fill('b'), || _ = consumer.try_pop());
     assert!(burnt < bound, "a producer of a full ring burnt {burnt:?} of 300 ms");
 
-    let fifo = Arc::new(Fifo::new(1));
-    let pop = fifo.clone();
-    let burnt = burnt_waiting(move || _ = pop.pop(), || fifo.push('a').unwrap());
+    let fifo = Arc::new(FifoQueue::new(1).unwrap());
+    let take = fifo.clone();
+    let burnt = burnt_waiting(move || _ = take.dequeue().unwrap(), || fifo.enqueue('a').unwrap());
     assert!(burnt < bound, "a consumer of an empty queue burnt {burnt:?} of 300 ms");
 
-    let fifo = Arc::new(Fifo::new(1));
-    fifo.push('a').unwrap();
-    let push = fifo.clone();
-    let burnt = burnt_waiting(move || push.push('b').unwrap(), || _ = fifo.pop());
+    fifo.enqueue('a').unwrap();
+    let add = fifo.clone();
+    let burnt = burnt_waiting(move || add.enqueue('b').unwrap(), || _ = fifo.dequeue().unwrap());
     assert!(burnt < bound, "a producer of a full queue burnt {burnt:?} of 300 ms");
 }
 
@@ -378,5 +251,5 @@ fn the_ends_of_a_ring_go_to_any_thread() {
     // `Cell` is `Send` and not `Sync`: all a value needs.
     goes_to_any_thread::<(Producer<std::cell::Cell<u8>>, Consumer<std::cell::Cell<u8>>)>();
     goes_to_any_thread::<forebay::queue::Ticket<'_, std::cell::Cell<u8>>>();
-    shared_by_threads::<(Producer<std::cell::Cell<u8>>, Fifo<std::cell::Cell<u8>>)>();
+    shared_by_threads::<(Producer<std::cell::Cell<u8>>, FifoQueue<std::cell::Cell<u8>>)>();
 }

@@ -59,10 +59,7 @@ fn places(found: &Schema, expected: &Schema) -> Option<Vec<usize>> {
     if found.iter().zip(expected).all(|(found, expected)| found.name() == expected.name()) {
         return Some((0..found.len()).collect());
     }
-    let place = |name: &str| {
-        let mut places = (0..found.len()).filter(|&place| found[place].name() == name);
-        places.next().filter(|_| places.next().is_none())
-    };
+    let place = |name: &str| found.iter().position(|field| field.name() == name);
     let places: Option<Vec<_>> = expected.iter().map(|field| place(field.name())).collect();
     let mut taken = vec![false; found.len()];
     places.filter(|places| places.iter().all(|&place| !std::mem::replace(&mut taken[place], true)))

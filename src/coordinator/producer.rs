@@ -144,13 +144,10 @@ pub fn slice_input_producer(rows: RecordBatch) -> SliceInputProducer {
 /// # Errors
 ///
 /// `InvalidArgument` for no epochs.
-pub fn limit_epochs<T: Clone + Send>(
+pub fn limit_epochs<T: Clone + Send + Sync>(
     value: T,
     num_epochs: Option<u64>,
-) -> Result<impl Fn() -> Result<T> + Send + Sync>
-where
-    T: Sync,
-{
+) -> Result<impl Fn() -> Result<T> + Send + Sync> {
     check_epochs(num_epochs)?;
     let given = Mutex::new(0u64);
     Ok(move || {

@@ -91,7 +91,7 @@ struct Shared {
 
 enum Store {
     Rows(Box<dyn Queue<Row>>),
-    ByPriority(PriorityQueue<Row>),
+    ByPriority(Box<dyn Queue<(i64, Row)>>),
 }
 
 impl Shared {
@@ -180,8 +180,10 @@ impl RowQueueOptions {
                     "expected a capacity of the queue whose rows are drawn at random, found none",
                 ));
             }
-            (RowQueueKind::Priority, Some(capacity)) => Store::ByPriority(PriorityQueue::new(capacity)?),
-            (RowQueueKind::Priority, None) => Store::ByPriority(PriorityQueue::unbounded()),
+            (RowQueueKind::Priority, Some(capacity)) => {
+                Store::ByPriority(Box::new(PriorityQueue::new(capacity)?))
+            }
+            (RowQueueKind::Priority, None) => Store::ByPriority(Box::new(PriorityQueue::unbounded())),
         };
         let schema = self.schema.clone().map_or_else(OnceLock::new, OnceLock::from);
         Ok(Shared { kind: self.kind, schema, store })

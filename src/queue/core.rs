@@ -68,15 +68,17 @@ impl Backoff {
     /// For a thread that lost a race, and may try again at once.
     #[inline]
     pub(super) fn spin(&mut self) {
-        if !cfg!(loom) {
-            (0..1u32 << self.0.min(6)).for_each(|_| spin_loop());
-            self.0 += 1;
+        if cfg!(loom) {
+            // A model must be told that nothing changes until another thread has run.
+            return yield_now();
         }
+        (0..1u32 << self.0.min(6)).for_each(|_| spin_loop());
+        self.0 += 1;
     }
 
     /// For a thread that cannot go on before another one has.
     #[inline]
     pub(super) fn snooze(&mut self) {
-        if self.0 < 6 && !cfg!(loom) { self.spin() } else { yield_now() }
+        if self.0 < 6 { self.spin() } else { yield_now() }
     }
 }

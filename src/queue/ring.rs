@@ -2,9 +2,9 @@
 //!
 //! # The algorithm
 //!
-//! `tail` counts the pushes, `head` the pops; each is one word, a *position*: the lap in its upper bits, the index of a slot
-//! in its lower. Every slot has a stamp that says for which lap it is free, or in which it was filled, so that a push and a
-//! pop agree on a slot without looking at each other's counter.
+//! `tail` counts the pushes, `head` the pops, both as positions (see [`Laps`]). Every
+//! slot has a stamp that says for which lap it is free, or in which it was filled, so that a push and a pop agree on a slot
+//! without looking at each other's counter.
 //!
 //! ```text
 //! push                                            pop
@@ -25,8 +25,7 @@
 //! - Who wins a position by its CAS has the slot to itself until it stores the stamp.
 //! - The stamp of a slot is filled for the lap of a position in `head..tail`, free for the next lap outside of it, or about to
 //!   be stored by whoever won the position.
-//! - `CLOSED` is the top bit of `tail`, the word a push exchanges: after the close, no CAS of a push that was not admitted
-//!   succeeds.
+//! - `CLOSED` is a bit of `tail`, the word a push exchanges: after the close, no CAS of a push that was not admitted succeeds.
 
 use super::core::{Backoff, Core, PopError, PushError};
 use super::laps::{CLOSED, Laps};
@@ -63,8 +62,8 @@ impl<T> Default for Slot<T> {
 // SAFETY: a stamp of zero is the default, and the value may be anything.
 unsafe impl<T> Zeroed for Slot<T> {}
 
-// SAFETY: a value is written by the one thread that won its position at `tail`, and read by the one that won it at `head` after
-// it has seen the stamp, which is stored with Release and loaded with Acquire: values are sent, never shared.
+// SAFETY: a value is touched only by the thread that won its position, and handed on by the stamp, which is stored with Release and
+// loaded with Acquire: values are sent, never shared.
 unsafe impl<T: Send> Send for Ring<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for Ring<T> {}
@@ -89,6 +88,7 @@ impl<T> Ring<T> {
         (unsafe { self.slots.get_unchecked(index) }, lap)
     }
 
+    #[inline]
     fn take(&self) -> Result<T, PopError> {
         let mut backoff = Backoff::new();
         // Relaxed: the slot's stamp says whether the position is worth trying for, and the CAS whether it is still there.
@@ -98,7 +98,7 @@ impl<T> Ring<T> {
             // Acquire pairs with the Release in `push`: who sees the stamp sees the value.
             let stamp = slot.stamp.load(Ordering::Acquire);
             if stamp == lap | FILLED {
-                // SeqCst: the change that `wake_one_after_rmw` speaks of, and the Release by which `push` sees the head.
+                // SeqCst: the change that `wake_one_after_rmw` speaks of.
                 match self.head.compare_exchange_weak(
                     head,
                     self.laps.after(head),
@@ -106,8 +106,7 @@ impl<T> Ring<T> {
                     Ordering::Relaxed,
                 ) {
                     Ok(_) => {
-                        // SAFETY: this thread won the position, so that nobody else touches the slot until the stamp below;
-                        // the stamp above said that the value is there, and it was acquired.
+                        // SAFETY: this thread won the position, so that nobody else touches the slot until the stamp below; the stamp above said that the value is there, and it was acquired.
                         let value = slot.value.with_mut(|value| unsafe { value.read().assume_init() });
                         // Release pairs with the Acquire in `push`: the value was read before it is written over.
                         slot.stamp.store(lap + self.laps.one_lap(), Ordering::Release);
@@ -211,7 +210,14 @@ impl<T: Send> Core for Ring<T> {
     }
 
     fn len(&self) -> usize {
-        self.laps.between(&self.head, &self.tail)
+        loop {
+            // SeqCst: the tail was the same before and after the head was read, so the two belong together.
+            let tail = self.tail.load(Ordering::SeqCst);
+            let head = self.head.load(Ordering::SeqCst);
+            if self.tail.load(Ordering::SeqCst) == tail {
+                return self.laps.distance(head, tail & !CLOSED) as usize;
+            }
+        }
     }
 
     fn capacity(&self) -> Option<usize> {

@@ -4,8 +4,8 @@
 use super::blocking::Blocking;
 use super::fifo::at_least_one;
 use super::forward::forward;
+use super::mixed::Mixed;
 use super::registry::{self, Spec};
-use super::scatter::Scatter;
 use crate::error::{Error, Result};
 use std::any::type_name;
 use std::hash::{BuildHasher, RandomState};
@@ -18,11 +18,11 @@ forward! {
     /// `min_after_dequeue` are inside, so that there is always something to choose from; once it is closed the rest leaves too.
     /// Single operations take no lock; what they have in common with the other queues is the trait [`Queue`](super::Queue).
     ///
-    /// With a seed, the order is the same for the same elements, added by one thread in the same order, as long as one thread takes
-    /// and what it takes comes at the same points between them. Without a seed every queue has an order of its own.
+    /// With a seed, the order is the same whenever the same elements are added and taken at the same points: one thread at each
+    /// end, in step. Without a seed every queue has an order of its own.
     ///
-    /// The choice costs one try where the queue is full, two where it is half full, and so on; where it is nearly empty, the full
-    /// places are counted instead.
+    /// The cost of an operation does not depend on how full the queue is: a new element changes places with a random one, and the
+    /// first leaves. So elements move inside; large ones are better boxed.
     ///
     /// ```
     /// use forebay::ErrorKind;
@@ -40,7 +40,7 @@ forward! {
     /// # Ok(())
     /// # }
     /// ```
-    pub struct RandomShuffleQueue<T>: Queue<T> over Scatter<T>;
+    pub struct RandomShuffleQueue<T>: Queue<T> over Mixed<T>;
 }
 
 impl<T: Send> RandomShuffleQueue<T> {
@@ -61,7 +61,7 @@ impl<T: Send> RandomShuffleQueue<T> {
         }
         // The hasher of a new map of std has keys of its own.
         let seed = seed.unwrap_or_else(|| RandomState::new().hash_one(0));
-        Ok(RandomShuffleQueue(Blocking::new(Scatter::new(capacity, min_after_dequeue, seed)?)))
+        Ok(RandomShuffleQueue(Blocking::new(Mixed::new(capacity, min_after_dequeue, seed)?)))
     }
 }
 

@@ -45,6 +45,15 @@ impl<T> UnsafeCell<T> {
     }
 }
 
+/// Stands where two threads each write one word and then read the other's, by `SeqCst` accesses: nothing, as those stand in one
+/// total order. Loom takes them for AcqRel ones; only its fences stand in such an order.
+#[inline]
+pub(super) fn order() {
+    if cfg!(loom) {
+        fence(Ordering::SeqCst);
+    }
+}
+
 /// What begins as `Default` gives it, and for which zeroed memory is the same.
 ///
 /// # Safety

@@ -55,7 +55,7 @@
 //! at once.
 
 use super::sync::{
-    AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, WaitTimeoutResult, fence, spin_loop, yield_now,
+    AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, WaitTimeoutResult, fence, order, spin_loop, yield_now,
 };
 use std::fmt;
 use std::sync::PoisonError;
@@ -225,10 +225,7 @@ impl Waiters {
     /// finds the change itself and not yet what belongs to it, it has to stay and look again instead of giving `None`.
     #[inline]
     pub fn wake_one_after_rmw(&self, relevant: impl FnOnce() -> bool) {
-        if cfg!(loom) {
-            // loom takes SeqCst accesses for AcqRel ones; only its fences stand in a total order.
-            fence(Ordering::SeqCst);
-        }
+        order();
         // SeqCst: after the caller's read-modify-write in the total order, in which F1 stands too. If this load misses a
         // waiter, F1 comes after it, and so after the change, which the waiter's look then sees.
         if self.uncalled.load(Ordering::SeqCst) != 0 && relevant() {

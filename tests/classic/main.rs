@@ -6,10 +6,17 @@
 mod coordinator;
 mod coverage;
 mod feed;
+mod fifo_queue;
+mod fifo_queue_rows;
 mod input;
 mod input_rows;
 mod map_stage_op;
 mod padding_fifo_queue;
+mod priority_queue;
+mod priority_queue_rows;
 mod queue_runner;
+mod queues;
+mod random_shuffle_queue;
+mod random_shuffle_queue_rows;
 mod rows;
 mod stage_op;

@@ -9,13 +9,13 @@ use arrow::array::{
     ListArray, RecordBatch, StringArray,
 };
 use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Field, Float32Type, Int32Type, SchemaRef};
+use arrow::datatypes::{DataType, Field, Int32Type, SchemaRef};
 use forebay::coordinator::{RowQueue, RowQueueKind};
 use forebay::{ColumnKind, DType, ErrorKind, TensorColumns, tensor_field};
 
 use crate::rows::{
-    join, kind_of, lists, number_queue, numbers, one, pairs, schema, sorted, spawn, table, texts, until,
-    until_it_waited, x, x_and_n,
+    join, kind_of, lists, number_queue, numbers, one, pairs, schema, sorted, spawn, table, tensors, texts,
+    until, until_it_waited, x, x_and_n,
 };
 
 const PADDING: RowQueueKind = RowQueueKind::PaddingFifo;
@@ -43,16 +43,6 @@ fn fixed(data_type: DataType, len: i32) -> DataType {
 
 fn queue_of(capacity: usize, schema: SchemaRef) -> RowQueue {
     RowQueue::options(PADDING).capacity(capacity).schema(schema).open().unwrap()
-}
-
-/// Tensors of one shape, their numbers counted on from `first`.
-fn tensors(name: &str, num_rows: usize, shape: &[usize], first: i32) -> RecordBatch {
-    let field = tensor_field(name, DType::I32, shape, false);
-    let DataType::FixedSizeList(item, len) = field.data_type() else { panic!("{field}") };
-    let values = Int32Array::from_iter_values(first..first + num_rows as i32 * len);
-    let list = FixedSizeListArray::new(item.clone(), *len, Arc::new(values), None);
-    let schema = arrow::datatypes::Schema::new(vec![field.clone()]);
-    RecordBatch::try_new(Arc::new(schema), vec![Arc::new(list)]).unwrap()
 }
 
 /// `PaddingFIFOQueueTest.testMultiQueueConstructor`: the columns, the kind and the capacity are those asked for.
@@ -258,7 +248,6 @@ fn multi_dequeue_many() {
 
 /// Rows of text and of numbers, of different lengths, and what they are once padded.
 fn padded_to_the_longest(take: impl Fn(&RowQueue, usize) -> forebay::Result<RecordBatch>) {
-    let words = ["a", "ab", "abc", "abc", "d", "", "", "e", "f"];
     let words = |words: &[&str], lengths: &[usize]| -> ArrayRef {
         let words: ArrayRef = Arc::new(StringArray::from(words.to_vec()));
         let item = Arc::new(Field::new("item", DataType::Utf8, true));
@@ -780,5 +769,4 @@ fn dtypes() {
     let queue = queue_of(10, words.schema());
     queue.enqueue_many(&words).unwrap();
     assert_eq!(queue.dequeue_many(4).unwrap(), words);
-    assert!(words.column(0).as_primitive_opt::<Float32Type>().is_none());
 }

@@ -3,14 +3,23 @@
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use arrow::array::{Array, ArrayRef, AsArray, Float32Array, Int32Array, ListArray, RecordBatch, StringArray};
+use arrow::array::{
+    ArrayRef, AsArray, FixedSizeListArray, Float32Array, Int32Array, ListArray, RecordBatch,
+    RecordBatchOptions, StringArray,
+};
 use arrow::datatypes::{DataType, Field, Float32Type, Int32Type, Schema, SchemaRef};
 use forebay::coordinator::{RowQueue, RowQueueKind};
-use forebay::{ErrorKind, Result};
+use forebay::{DType, ErrorKind, Result, tensor_field};
 
 /// A table of these columns, which have no nulls.
 pub fn table<const N: usize>(columns: [(&str, ArrayRef); N]) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, false))).unwrap()
+}
+
+/// A row without columns.
+pub fn nothing() -> RecordBatch {
+    let one = RecordBatchOptions::new().with_row_count(Some(1));
+    RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &one).unwrap()
 }
 
 /// Columns of these names and types, without nulls.
@@ -38,6 +47,16 @@ pub fn lists(rows: &[&[i32]]) -> ArrayRef {
 /// These texts.
 pub fn texts<const N: usize>(texts: [&str; N]) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(texts))
+}
+
+/// Tensors of one shape, their numbers counted on from `first`.
+pub fn tensors(name: &str, num_rows: usize, shape: &[usize], first: i32) -> RecordBatch {
+    let field = tensor_field(name, DType::I32, shape, false);
+    let DataType::FixedSizeList(item, len) = field.data_type() else { panic!("{field}") };
+    let values = Int32Array::from_iter_values(first..first + num_rows as i32 * len);
+    let list = FixedSizeListArray::new(item.clone(), *len, Arc::new(values), None);
+    let schema = Schema::new(vec![field.clone()]);
+    RecordBatch::try_new(Arc::new(schema), vec![Arc::new(list)]).unwrap()
 }
 
 /// The numbers in the column `x`.

@@ -68,11 +68,11 @@ proptest! {
 fn rows_in_their_order_are_not_copied() {
     let table = table(1, 10);
     let rows: Vec<_> = Row::all(table.clone()).collect();
-    let some = assemble(&table.schema(), &rows[3..7]).unwrap();
-    assert_eq!(some, table.slice(3, 4));
+    let some = assemble(&table.schema(), &rows[3..5]).unwrap();
+    assert_eq!(some, table.slice(3, 2));
     let address =
         |batch: &RecordBatch| batch.column(0).as_primitive::<arrow::datatypes::Int32Type>().values().as_ptr();
-    assert_eq!(address(&some), address(&table.slice(3, 4)));
+    assert_eq!(address(&some), address(&table.slice(3, 2)));
 }
 
 #[test]

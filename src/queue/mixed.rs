@@ -1,0 +1,357 @@
+//! A bounded ring for many producers and many consumers, whose values leave in random order.
+//!
+//! # The algorithm
+//!
+//! A ring like [`Ring`](super::ring::Ring), in which a push mixes: it wins the position at `tail`, draws one of the positions from
+//! `head` to its own, each with the same chance, puts its value there, and what lay there at the tail. This is the inside-out
+//! shuffle of Fisher and Yates: if the values inside lie in an order that is any of the possible ones with the same chance, then
+//! so they do with the new one; and taking the first away leaves the others so. Hence the value at `head` is a uniform choice from
+//! all that are inside, and a pop has nothing to look for, however few they are.
+//!
+//! ```text
+//! push                                            pop
+//!     position = tail                                 position = head
+//!     if closed: refused                              slot filled in this lap?
+//!     slot free for this lap?                             no more inside than must stay: empty
+//!         CAS tail -> next                                CAS stamp filled -> busy
+//!         repeat                                          head = next
+//!             j = random, from head to position           read the value
+//!             if j == position: stop                      stamp = free, next lap          (Release)
+//!             CAS stamp of j, filled -> busy          slot busy: somebody is at work, again
+//!                 exchange the values                 slot free for this lap?
+//!                 stamp of j = filled  (Release)          tail == position: empty, and the end if closed
+//!                 stop                                otherwise somebody is at work: again
+//!         write what is in hand
+//!         stamp = filled, this lap     (Release)
+//!     slot filled in the lap before: full
+//!     otherwise somebody is at work: again
+//! ```
+//!
+//! The head that a push draws from is one seen before, so that producers need not read the word that every pop writes; a position
+//! that was popped since turns out not to be filled, and is drawn again from the head of that moment.
+//!
+//! # Invariants
+//!
+//! - `head <= tail <= head + capacity`; both only grow. Only who made the slot at `head` busy moves it.
+//! - Who wins a position at `tail` has the slot to itself until it stores the stamp; who makes a slot busy has it likewise.
+//! - The stamp of a slot is filled (it may be busy) for the lap of a position in `head..tail`, free for the next lap outside of it,
+//!   or about to be stored by whoever has the slot.
+//! - While the ring is open a pop leaves at least the minimum inside, counting pushes that have won their position.
+//! - `CLOSED` is a bit of `tail`, the word a push exchanges: after the close, no CAS of a push that was not admitted succeeds.
+
+use super::core::{Backoff, Core, PopError, PushError};
+use super::laps::{CLOSED, Laps};
+use super::sync::{AtomicU64, Ordering, UnsafeCell, Zeroed, zeroed};
+use crate::error::Result;
+use crossbeam::utils::CachePadded;
+use std::mem::{self, MaybeUninit};
+
+/// The bit of a stamp that says filled, above every lap.
+const FILLED: u64 = 1 << 63;
+
+/// The bit of a filled slot's stamp that says that one thread has it to itself.
+const BUSY: u64 = 1 << 62;
+
+/// Draws before a push gives up changing places. Only others at work on what was drawn make one fail.
+const TRIES: usize = 32;
+
+pub(super) struct Mixed<T> {
+    pops: CachePadded<Pops>,
+    pushes: CachePadded<Pushes>,
+    slots: Box<[Slot<T>]>,
+    laps: Laps,
+    /// Values that stay inside while the ring is open.
+    minimum: u64,
+    seed: u64,
+}
+
+struct Pops {
+    /// The position of the next pop.
+    head: AtomicU64,
+    /// So many pops are allowed by what was last seen of `tail`; never more than `tail` allows.
+    allowed: AtomicU64,
+}
+
+struct Pushes {
+    /// The position of the next push, and `CLOSED`.
+    tail: AtomicU64,
+    /// What was last seen of `head`; never more than that.
+    head_seen: AtomicU64,
+}
+
+struct Slot<T> {
+    /// A lap, `FILLED` and `BUSY`.
+    stamp: AtomicU64,
+    /// Initialised while the stamp says filled.
+    value: UnsafeCell<MaybeUninit<T>>,
+}
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Slot { stamp: AtomicU64::new(0), value: UnsafeCell::new(MaybeUninit::uninit()) }
+    }
+}
+
+// SAFETY: a stamp of zero is the default, and the value may be anything.
+unsafe impl<T> Zeroed for Slot<T> {}
+
+// SAFETY: a value is touched only by the thread that has its slot, by the invariants, and handed on by stamps that are stored with
+// Release and loaded with Acquire: values are sent, never shared.
+unsafe impl<T: Send> Send for Mixed<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Mixed<T> {}
+
+impl<T> Mixed<T> {
+    /// An open, empty ring with room for `capacity` values, of which `minimum`, which is less, stay inside while it is open.
+    pub(super) fn new(capacity: usize, minimum: usize, seed: u64) -> Result<Self> {
+        let slots = zeroed(capacity)?;
+        Ok(Mixed {
+            pops: CachePadded::new(Pops { head: AtomicU64::new(0), allowed: AtomicU64::new(0) }),
+            pushes: CachePadded::new(Pushes { tail: AtomicU64::new(0), head_seen: AtomicU64::new(0) }),
+            slots,
+            laps: Laps::new(capacity),
+            minimum: minimum as u64,
+            seed: mix(seed),
+        })
+    }
+
+    /// The slot and the lap of `position`.
+    #[inline]
+    fn split(&self, position: u64) -> (&Slot<T>, u64) {
+        let (index, lap) = self.laps.split(position);
+        // SAFETY: `Laps` was made for as many slots as there are, and gives an index below that.
+        (unsafe { self.slots.get_unchecked(index) }, lap)
+    }
+
+    /// One of the positions from the head last seen to `position`, each with the same chance.
+    #[inline]
+    fn choose(&self, position: u64, draws: &mut Draws) -> u64 {
+        // Relaxed: it only chooses; the stamp has the last word.
+        let head = self.pushes.head_seen.load(Ordering::Relaxed);
+        // Where the slot at `position` is free, all before the last lap is popped, whatever was seen of the head.
+        let inside = (self.laps.distance(head, position) + 1).min(self.slots.len() as u64);
+        self.laps.before(position, draws.below(inside))
+    }
+
+    /// Changes `value` for the one at `chosen`, or, where that was popped, at another position that is chosen for it; leaves it as
+    /// it is where its own is chosen. `position` is that of the push, which has won it.
+    #[inline]
+    fn mix(&self, position: u64, mut chosen: u64, draws: &mut Draws, value: &mut MaybeUninit<T>) {
+        for _ in 0..TRIES {
+            if chosen == position {
+                return;
+            }
+            let (slot, lap) = self.split(chosen);
+            let filled = lap | FILLED;
+            // Acquire pairs with the Release of a push's stamps: the value is there.
+            let had =
+                slot.stamp.compare_exchange(filled, filled | BUSY, Ordering::Acquire, Ordering::Relaxed);
+            if had.is_ok() {
+                // SAFETY: this thread made the slot busy, so that it has it until the stamp below.
+                slot.value.with_mut(|place| unsafe { mem::swap(&mut *place, value) });
+                // Release pairs with the Acquire in `take` and of the exchange above.
+                slot.stamp.store(filled, Ordering::Release);
+                return;
+            }
+            // Relaxed: as in `choose`.
+            self.pushes.head_seen.store(self.pops.head.load(Ordering::Relaxed), Ordering::Relaxed);
+            chosen = self.choose(position, draws);
+        }
+    }
+
+    /// Whether there may be another pop after `pops` of them.
+    #[inline]
+    fn may_pop(&self, pops: u64) -> Result<(), PopError> {
+        // Relaxed: any value that was ever stored here is a lower bound of what is allowed.
+        if pops < self.pops.allowed.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        // SeqCst: stands in one order with the pushes, so that no push before this look is overlooked.
+        let tail = self.pushes.tail.load(Ordering::SeqCst);
+        let allowed = self.allowed(tail);
+        if pops < allowed {
+            // Relaxed: as above.
+            self.pops.allowed.store(allowed, Ordering::Relaxed);
+            return Ok(());
+        }
+        Err(if tail & CLOSED == 0 { PopError::Empty } else { PopError::Closed })
+    }
+
+    /// The number of pops that pushes up to `tail` allow.
+    #[inline]
+    fn allowed(&self, tail: u64) -> u64 {
+        let pushes = self.laps.count(tail & !CLOSED);
+        if tail & CLOSED == 0 { pushes.saturating_sub(self.minimum) } else { pushes }
+    }
+
+    #[inline]
+    fn take(&self) -> Result<T, PopError> {
+        let mut backoff = Backoff::new();
+        loop {
+            // Acquire pairs with the Release below: the slot before is seen busy or later, so that a head is never new and its slot
+            // old.
+            let head = self.pops.head.load(Ordering::Acquire);
+            let (slot, lap) = self.split(head);
+            let (filled, busy) = (lap | FILLED, lap | FILLED | BUSY);
+            // Relaxed: a look that spares the exchange.
+            let stamp = slot.stamp.load(Ordering::Relaxed);
+            if stamp == filled || stamp == lap {
+                // A slot of this lap that was not popped: `head` is where it was read.
+                self.may_pop(self.laps.count(head))?;
+            }
+            // SeqCst: the change that `wake_one_after_rmw` speaks of, and an Acquire that pairs with the Release of a push's stamps:
+            // the value is there.
+            if stamp == filled
+                && slot.stamp.compare_exchange(filled, busy, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+            {
+                // Release pairs with the Acquire above.
+                self.pops.head.store(self.laps.after(head), Ordering::Release);
+                // SAFETY: this thread made the slot busy, so that it has it until the stamp below.
+                let value = slot.value.with_mut(|value| unsafe { value.read().assume_init() });
+                // Release pairs with the Acquire in `push`: the value was read before it is written over.
+                slot.stamp.store(lap + self.laps.one_lap(), Ordering::Release);
+                return Ok(value);
+            }
+            // Another pop has the slot, or a push changes its value or has not yet written it, or `head` is old.
+            backoff.snooze();
+        }
+    }
+}
+
+impl<T: Send> Core for Mixed<T> {
+    type Item = T;
+
+    const WAKES_AFTER_RMW: bool = true;
+
+    #[inline]
+    fn push(&self, value: T, admitted: bool) -> Result<(), PushError<T>> {
+        let mut backoff = Backoff::new();
+        // Relaxed: the slot's stamp says whether the position is worth trying for, and the CAS whether it is still there.
+        let mut tail = self.pushes.tail.load(Ordering::Relaxed);
+        loop {
+            if tail & CLOSED != 0 && !admitted {
+                return Err(PushError::Closed(value));
+            }
+            let position = tail & !CLOSED;
+            let (slot, lap) = self.split(position);
+            // SeqCst: stands in one order with the pops, so that no pop before this look is overlooked where it says full. As an
+            // Acquire it pairs with the Release in `take`: the value of one lap before has been read.
+            let stamp = slot.stamp.load(Ordering::SeqCst);
+            if stamp == lap {
+                let next = self.laps.after(position) | tail & CLOSED;
+                let mut draws = Draws::new(self.seed, position);
+                let chosen = self.choose(position, &mut draws);
+                // SeqCst: the change that `wake_one_after_rmw` speaks of.
+                match self.pushes.tail.compare_exchange_weak(tail, next, Ordering::SeqCst, Ordering::Relaxed)
+                {
+                    Ok(_) => {
+                        let mut value = MaybeUninit::new(value);
+                        self.mix(position, chosen, &mut draws, &mut value);
+                        // SAFETY: this thread won the position, so that it has the slot until the stamp below; the stamp above
+                        // said that there is no value in it.
+                        slot.value.with_mut(|place| unsafe { place.write(value) });
+                        // Release pairs with the Acquire in `take` and in `mix`.
+                        slot.stamp.store(lap | FILLED, Ordering::Release);
+                        return Ok(());
+                    }
+                    Err(moved) => {
+                        tail = moved;
+                        backoff.spin();
+                    }
+                }
+                continue;
+            }
+            if stamp & FILLED != 0 && stamp & !FILLED & !BUSY < lap {
+                if stamp & BUSY == 0 {
+                    return Err(PushError::Full(value));
+                }
+                // A pop has the slot, or a push changes its value.
+                backoff.snooze();
+            } else {
+                // `tail` is old.
+                backoff.spin();
+            }
+            // Relaxed: as the first load.
+            tail = self.pushes.tail.load(Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    fn pop(&self) -> Result<T, PopError> {
+        self.take()
+    }
+
+    fn is_ready(&self) -> bool {
+        // SeqCst: after the caller's push in the one order; of several pushes the last one sees all. Relaxed: an old head makes one
+        // wake in vain.
+        let tail = self.pushes.tail.load(Ordering::SeqCst);
+        self.laps.count(self.pops.head.load(Ordering::Relaxed)) < self.allowed(tail)
+    }
+
+    fn close(&self) {
+        // AcqRel: one side of the order that `is_still_open` promises.
+        self.pushes.tail.fetch_or(CLOSED, Ordering::AcqRel);
+    }
+
+    fn is_closed(&self) -> bool {
+        // Acquire pairs with the Release of the close.
+        self.pushes.tail.load(Ordering::Acquire) & CLOSED != 0
+    }
+
+    fn is_still_open(&self) -> bool {
+        // AcqRel, and a read-modify-write: as in `Ring`.
+        self.pushes.tail.fetch_or(0, Ordering::AcqRel) & CLOSED == 0
+    }
+
+    fn len(&self) -> usize {
+        loop {
+            // Acquire, and the tail was the same before and after the head was read, so that it was not before it.
+            let tail = self.pushes.tail.load(Ordering::Acquire);
+            let head = self.pops.head.load(Ordering::Acquire);
+            if self.pushes.tail.load(Ordering::Acquire) == tail {
+                return (self.laps.distance(head, tail & !CLOSED) as usize).min(self.slots.len());
+            }
+        }
+    }
+
+    fn capacity(&self) -> Option<usize> {
+        Some(self.slots.len())
+    }
+}
+
+impl<T> Drop for Mixed<T> {
+    fn drop(&mut self) {
+        // Relaxed: nobody else has the ring. Closed, the minimum holds no more.
+        self.pushes.tail.fetch_or(CLOSED, Ordering::Relaxed);
+        while self.take().is_ok() {}
+    }
+}
+
+/// The random numbers of one push, a function of the seed and the position: SplitMix64 (Steele, Lea, Flood: *Fast splittable
+/// pseudorandom number generators*), whose states are counted by the positions; the draws after the first have a stream of their
+/// own that begins with the first number.
+struct Draws(u64);
+
+/// The odd number next to 2⁶⁴ over the golden ratio.
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+impl Draws {
+    #[inline]
+    fn new(seed: u64, position: u64) -> Self {
+        Draws(seed.wrapping_add(position.wrapping_mul(STEP)))
+    }
+
+    /// A number below `bound`, which is not 0; each with the same chance, but for one part in 2⁶⁴ / `bound`.
+    #[inline]
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = mix(self.0.wrapping_add(STEP));
+        ((u128::from(self.0) * u128::from(bound)) >> 64) as u64
+    }
+}
+
+#[inline]
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
