@@ -1,4 +1,5 @@
 //! Rows collected into batches: `batch`, `shuffle_batch`, and their forms with several sources or a filter.
+#![forbid(unsafe_code)]
 
 use std::fmt;
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 //! Rows are matched with the queue's columns by name. What a row calls the items of a list, which of its columns are
 //! declared nullable and its metadata may differ, since those say nothing about the values; types, shapes and the names of
 //! the parts of a struct may not.
+#![forbid(unsafe_code)]
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
 //! Threads that stop together.
+#![forbid(unsafe_code)]
 
 use std::fmt;
 use std::sync::Arc;

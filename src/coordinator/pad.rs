@@ -10,6 +10,7 @@
 //!   stays as it was.
 //! - A list that is null is one without items. An item that is null stays null.
 //! - Values are copied once, and but for the padding nothing is made that is larger than what came in.
+#![forbid(unsafe_code)]
 
 use std::ops::Range;
 use std::sync::Arc;

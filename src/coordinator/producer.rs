@@ -1,4 +1,5 @@
 //! What begins a pipeline: items in queues, epoch after epoch.
+#![forbid(unsafe_code)]
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,4 +1,5 @@
 //! Rows of Arrow tables, one by one.
+#![forbid(unsafe_code)]
 
 use std::collections::HashMap;
 use std::sync::Arc;

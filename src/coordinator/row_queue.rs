@@ -1,4 +1,5 @@
 //! Queues of rows: the classic queues, their elements rows of an Arrow table.
+#![forbid(unsafe_code)]
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};

@@ -1,4 +1,5 @@
 //! Threads that fill a queue.
+#![forbid(unsafe_code)]
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -38,7 +39,7 @@ pub type EnqueueOp = Arc<dyn Fn() -> Result<()> + Send + Sync>;
 /// while let Ok(square) = squares.dequeue() {
 ///     sum += square;
 /// }
-/// assert_eq!(sum, (0..100).map(|n| n * n).sum());
+/// assert_eq!(sum, (0..100).map(|n| n * n).sum::<u64>());
 /// coordinator.join(&JoinOptions::new())?;
 /// # Ok::<(), forebay::Error>(())
 /// ```

@@ -1,4 +1,5 @@
 //! Values set aside between two threads: the classic staging areas.
+#![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
