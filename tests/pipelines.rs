@@ -38,7 +38,7 @@ fn alone() -> MutexGuard<'static, ()> {
     QUIET.call_once(|| {
         let loud = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            if panic.payload().downcast_ref::<&str>() != Some(&"on purpose") {
+            if panic.payload().downcast_ref() != Some(&"on purpose") {
                 loud(panic);
             }
         }));

@@ -8,6 +8,7 @@
 //!   of it undone goes on with it, even from within another piece of it.
 //! - A thread that is being started or joined is counted until it is in the list again or gone, so that nobody else takes
 //!   the list for all there is.
+#![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
