@@ -68,7 +68,7 @@ impl Batch {
         lent: &mut Vec<Option<Buffer>>,
     ) -> Result<(Batch, Audit)> {
         let mut slot = pool.take(writer, gatherer.plan().layout.fixed_bytes)?;
-        let gathered = gatherer.gather(rows, &mut slot, lent, map.is_none())?;
+        let gathered = gatherer.gather(rows, &mut slot, lent, map.is_none() && pool.memory().may_lend())?;
         if let Some(map) = map {
             map(&mut BatchMut { plan: gatherer.plan(), slot: &mut slot, num_rows: gathered.num_rows })?;
         }

@@ -118,7 +118,8 @@ impl Loader {
     /// What the loader did so far, and who is slow.
     pub fn stats(&self) -> Stats {
         let ring = (self.consumer.ready(), self.consumer.capacity());
-        Stats::new(&self.shared.counters, &self.clock, self.received_here(), self.threads.len(), ring)
+        let pinned = self.shared.pool.memory().pinned_bytes();
+        Stats::new(&self.shared.counters, &self.clock, self.received_here(), self.threads.len(), ring, pinned)
     }
 
     fn received_here(&self) -> u64 {

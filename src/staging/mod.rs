@@ -16,9 +16,12 @@
 //! A free slot lies on the shelf of whoever wrote it last, and goes to them again: its lines are in their caches.
 //! In steady state no call of this module allocates.
 
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
 mod memory;
 mod pool;
 mod shelf;
 
+pub(crate) use memory::SlotMemory;
 pub use memory::Staging;
 pub(crate) use pool::{Slot, SlotMut, SlotPool};
