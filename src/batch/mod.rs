@@ -9,6 +9,8 @@
 mod arrow_view;
 mod col;
 mod gather;
+#[cfg(feature = "cuda")]
+mod image;
 mod plan;
 mod rows;
 mod tensor;
@@ -26,8 +28,12 @@ use crate::staging::{Slot, SlotMut, SlotPool};
 
 pub use col::{Col, col};
 pub(crate) use gather::{Gatherer, RowSource};
+#[cfg(feature = "cuda")]
+pub(crate) use image::{BatchImage, DenseImage};
 pub(crate) use plan::{BatchPlan, check_decode_budget};
 pub(crate) use rows::RowReader;
+#[cfg(feature = "cuda")]
+pub(crate) use tensor::Shape;
 pub use tensor::{Ragged, RaggedText, Tensor, TensorMut};
 
 /// Some rows of a dataset, ready for the trainer.

@@ -26,6 +26,10 @@ const DEPTH_BATCHES: usize = 16;
 /// Bytes of batches a loader keeps ready at most, where the depth is left to it.
 const DEPTH_BYTES: usize = 256 << 20;
 
+/// Batches sent to a device ahead of the trainer: one that is being copied while another waits.
+#[cfg(feature = "cuda")]
+const DEVICE_DEPTH_BATCHES: usize = 2;
+
 /// Options of a [`Loader`].
 #[must_use]
 #[derive(Clone)]
@@ -39,7 +43,9 @@ pub struct LoaderBuilder {
     remainder: Remainder,
     threads: Option<usize>,
     depth: Option<usize>,
-    staging: Staging,
+    pub(super) staging: Staging,
+    #[cfg(feature = "cuda")]
+    pub(super) device_depth: usize,
     pinned_cap_bytes: Option<usize>,
     map: Option<MapBatch>,
     resume: Option<LoaderState>,
@@ -58,6 +64,8 @@ impl LoaderBuilder {
             threads: None,
             depth: None,
             staging: Staging::default(),
+            #[cfg(feature = "cuda")]
+            device_depth: DEVICE_DEPTH_BATCHES,
             pinned_cap_bytes: None,
             map: None,
             resume: None,
@@ -132,6 +140,14 @@ impl LoaderBuilder {
     #[cfg(feature = "cuda")]
     pub fn pinned_cap_bytes(mut self, bytes: usize) -> Self {
         self.pinned_cap_bytes = Some(bytes);
+        self
+    }
+
+    /// How many batches are sent to the device ahead of the trainer
+    /// ([`build_on_device`](LoaderBuilder::build_on_device)). Default: 2.
+    #[cfg(feature = "cuda")]
+    pub fn device_depth(mut self, batches: usize) -> Self {
+        self.device_depth = batches;
         self
     }
 

@@ -102,6 +102,15 @@ impl SlotMemory {
         matches!(self, SlotMemory::Heap | SlotMemory::Locked)
     }
 
+    /// The context of the device that the memory is locked for.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn cuda_context(&self) -> Option<&Arc<Context>> {
+        match self {
+            SlotMemory::Heap | SlotMemory::Locked => None,
+            SlotMemory::Cuda(pins) => Some(pins.context()),
+        }
+    }
+
     /// Bytes locked by a CUDA driver, and bytes that would have been but for the cap.
     pub(crate) fn pinned_bytes(&self) -> (u64, u64) {
         match self {

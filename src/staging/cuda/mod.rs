@@ -22,6 +22,7 @@
 //!
 //! Deliberately absent: kernels, and contexts of our own. The primary context of a device is the one every framework uses.
 
+mod buffer;
 mod context;
 mod faults;
 mod leaks;
