@@ -138,6 +138,15 @@ pub unsafe extern "C" fn cuDeviceGetName(name: *mut c_char, len: c_int, device: 
     })
 }
 
+/// No device has any attribute.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, _: c_int, _: c_int) -> c_int {
+    call(|_| {
+        unsafe { *value = 0 };
+        SUCCESS
+    })
+}
+
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuDevicePrimaryCtxRetain(context: *mut *mut c_void, device: c_int) -> c_int {
     call(|state| {
@@ -183,6 +192,16 @@ pub extern "C" fn cuCtxSetCurrent(context: *mut c_void) -> c_int {
         }
         CURRENT.set(context as usize);
         SUCCESS
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuCtxSynchronize() -> c_int {
+    call_within(|state, device| {
+        let idle = |state: &State| {
+            state.streams.values().all(|stream| stream.device != device || stream.queue.is_empty())
+        };
+        if state.wait(idle) { SUCCESS } else { UNKNOWN }
     })
 }
 
