@@ -197,18 +197,20 @@ impl<C> Shared<C> {
 impl<C> Drop for Shared<C> {
     fn drop(&mut self) {
         let idle = mem::take(&mut *self.idle());
-        let mut unfinished = None;
+        let mut unfinished = Ok(());
         for mut copy in idle {
             match copy.wait(&self.stream).and_then(|()| copy.buffer.wait_released()) {
                 Ok(()) => self.free(copy.buffer),
                 Err(error) => {
                     copy.leak(&error);
-                    unfinished = Some(error);
+                    unfinished = Err(error);
                 }
             }
         }
-        // Work may be left in the stream that nobody waits for any more: then it stays.
-        if let Some(error) = unfinished {
+        // A wait of the stream's own may be left, queued by a call that failed; it ends, as all it waits for has. Where the driver
+        // does not say so, the stream stays.
+        let drained = || self.stream.synchronize();
+        if let Err(error) = unfinished.and_then(|()| drained().or_else(|_| drained())) {
             self.stream.leak(&error);
         }
     }
