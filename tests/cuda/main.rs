@@ -7,6 +7,7 @@ mod control;
 use std::collections::VecDeque;
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{
     ArrayRef, BooleanArray, Int32Array, LargeBinaryArray, ListArray, RecordBatch, StringArray,
@@ -16,7 +17,8 @@ use arrow::datatypes::{DataType, Field, Int16Type, Schema};
 use control::{Driver, Failure};
 use forebay::{
     Batch, Dataset, DeviceBatch, DeviceLoader, DeviceOffsets, Element, Error, ErrorKind, Loader,
-    LoaderBuilder, LoaderState, Remainder, Shuffle, Staging, TrainerStream, cuda_devices, cuda_leaks,
+    LoaderBuilder, LoaderState, Remainder, Shuffle, Staging, TrainerStream, cuda_copy_rate, cuda_devices,
+    cuda_leaks,
 };
 
 unsafe extern "C" {
@@ -454,14 +456,72 @@ fn a_failure_of_any_call_is_an_error_and_nothing_hangs() {
     for how in [Failure::Once, Failure::OnceWithEffect, Failure::Sticky] {
         let mut failed = 0;
         for at in 1..=calls {
+            let before = cuda_leaks();
             driver.reset(at);
             driver.fail(at, how);
             failed += (run_to_the_end(&driver) > 0) as u64;
             assert_eq!(driver.violations(), None, "call {at} of {calls}, {how:?}");
             let held = driver.held();
-            assert!(held == Default::default() || !cuda_leaks().is_empty(), "call {at}, {how:?}: {held:?}");
+            assert!(held == Default::default() || cuda_leaks() != before, "call {at}, {how:?}: {held:?}");
         }
         assert!(failed > calls / 3, "{failed} of {calls} failures were errors, {how:?}");
     }
     driver.reset(0);
+}
+
+#[test]
+fn bare_copies_are_measured_and_leave_nothing_whatever_fails() {
+    let Some(driver) = Driver::alone(12) else { return };
+    let rate = || cuda_copy_rate(0, 1000, Duration::ZERO);
+    assert!(rate().unwrap() > 0.0);
+    driver.assert_clean();
+    assert_eq!(cuda_copy_rate(0, 0, Duration::ZERO).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    driver.reset(12);
+    rate().unwrap();
+    let calls = driver.calls();
+    for how in [Failure::Once, Failure::OnceWithEffect, Failure::Sticky] {
+        for at in 1..=calls {
+            let before = cuda_leaks();
+            driver.reset(at);
+            driver.eagerness(0);
+            driver.fail(at, how);
+            let _ = rate();
+            assert_eq!(driver.violations(), None, "call {at} of {calls}, {how:?}");
+            assert!(driver.held() == Default::default() || cuda_leaks() != before, "call {at}, {how:?}");
+        }
+    }
+    driver.reset(0);
+}
+
+#[test]
+fn the_shell_measures_a_device() {
+    let Some(program) = option_env!("CARGO_BIN_EXE_forebay") else {
+        println!("skipped: without the feature cli there is no program");
+        return;
+    };
+    if !a_device() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rows.npy");
+    let mut bytes = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
+    bytes.extend(
+        format!("{:<117}\n", "{'descr': '|u1', 'fortran_order': False, 'shape': (1000, 64), }").bytes(),
+    );
+    bytes.extend((0..64_000).map(|i| i as u8));
+    std::fs::write(&file, bytes).unwrap();
+    let bench = |device: &str| {
+        let mut command = std::process::Command::new(program);
+        command.args(["bench", "--epochs", "2", "--batch-size", "100", "--device", device, "--json"]);
+        command.arg(&file).output().unwrap()
+    };
+    let output = bench("0");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let line: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((line["rows"].as_u64(), line["batches"].as_u64()), (Some(2000), Some(20)), "{line}");
+    assert_eq!(line["batch_bytes"].as_u64(), Some(6400), "{line}");
+    assert!(line["ceiling_gb_per_s"].as_f64().unwrap() > 0.0, "{line}");
+    let output = bench("99");
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no CUDA device 99"));
 }

@@ -23,6 +23,7 @@
 //! Deliberately absent: kernels, and contexts of our own. The primary context of a device is the one every framework uses.
 
 mod buffer;
+mod ceiling;
 mod context;
 mod faults;
 mod leaks;
@@ -37,6 +38,7 @@ pub(crate) mod driver;
 #[cfg(test)]
 mod tests;
 
+pub use ceiling::cuda_copy_rate;
 pub(crate) use context::Context;
 pub use context::cuda_devices;
 pub use leaks::{CudaLeaks, cuda_leaks};
