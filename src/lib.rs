@@ -70,8 +70,9 @@
 //! - `cli` (default): the helper binary `forebay`. A library user turns it off: `default-features = false`.
 //! - `cuda`: slots that a CUDA driver has locked (`Staging::Cuda`), and batches in the memory of a GPU (`DeviceLoader`).
 //!   To build it, the library `libcuda.so` has to be found: it comes with NVIDIA's driver, and as a stub with the CUDA
-//!   toolkit in `/usr/local/cuda`; elsewhere set `CUDA_LIBRARY_PATH` to the folder whose `lib64/` holds it. ("Could not
-//!   find a cuda installation" means it was not found.) To run it, the driver's `libcuda.so.1`.
+//!   toolkit in `/usr/local/cuda`; elsewhere set `CUDA_LIBRARY_PATH` to the folder whose `lib64/` holds it, a link to the
+//!   driver's own if there is no other. ("Could not find a cuda installation" means it was not found.) To run it, the
+//!   driver's `libcuda.so.1`.
 
 // Every snippet of the README compiles.
 #[cfg(doctest)]

@@ -525,3 +525,12 @@ fn the_shell_measures_a_device() {
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("no CUDA device 99"));
 }
+
+#[test]
+fn loaders_and_batches_go_from_thread_to_thread() {
+    fn goes<T: Send>() {}
+    fn is_shared<T: Send + Sync>() {}
+    goes::<DeviceLoader>();
+    is_shared::<DeviceBatch>();
+    is_shared::<TrainerStream>();
+}

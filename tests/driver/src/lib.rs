@@ -2,7 +2,10 @@
 //!
 //! It is a test of protocol, not of CUDA: asynchronous work happens late and, between streams, in random order; memory is
 //! watched for use after it was freed, for sources that change before they were copied, and for leaks; the n-th call can be
-//! made to fail. Its control is a symbol no driver has: [`testdriver_control`].
+//! made to fail. Its control is a symbol no driver has: `testdriver_control`.
+//!
+//! SAFETY, of every block of this file: it writes an answer to, or reads bytes at, a pointer that the caller of a driver promises
+//! to be good for it.
 
 #![allow(non_snake_case, clippy::missing_safety_doc)]
 
