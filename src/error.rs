@@ -40,6 +40,8 @@ pub enum ErrorKind {
     Timeout,
     /// Used after its own end: a writer that was closed, a pipeline that was joined.
     Closed,
+    /// The driver of a GPU refused or failed; the message holds its call, and its name for what went wrong.
+    Device,
     /// User code or a worker panicked; the message holds the panic's own.
     Panic,
     /// The loader was built in another process: threads do not survive a `fork`.
@@ -63,6 +65,7 @@ impl ErrorKind {
             ErrorKind::Cancelled => "cancelled",
             ErrorKind::Timeout => "timed out",
             ErrorKind::Closed => "used after close",
+            ErrorKind::Device => "device error",
             ErrorKind::Panic => "panic",
             ErrorKind::Forked => "used after fork",
             ErrorKind::Internal => "internal error",

@@ -17,7 +17,7 @@
 //!   ▼
 //! gather           rows copied once, or decoded, into a free slot                     batch
 //!   ▼
-//! slots            recycled memory: heap or locked                                    staging
+//! slots            recycled memory: heap, locked, or CUDA-pinned                      staging
 //!   ▼
 //! trainer          Batch: typed tensor views, Arrow RecordBatch                       loader
 //! ```
@@ -71,6 +71,11 @@
 //! # Features
 //!
 //! - `cli` (default): the helper binary `forebay`. A library user turns it off: `default-features = false`.
+//! - `cuda`: slots that a CUDA driver has locked (`Staging::Cuda`), and batches in the memory of a GPU (`DeviceLoader`).
+//!   To build it, the library `libcuda.so` has to be found: it comes with NVIDIA's driver, and as a stub with the CUDA
+//!   toolkit in `/usr/local/cuda`; elsewhere set `CUDA_LIBRARY_PATH` to the folder whose `lib64/` holds it, a link to the
+//!   driver's own if there is no other. ("Could not find a cuda installation" means it was not found.) To run it, the
+//!   driver's `libcuda.so.1`.
 
 // Every snippet of the README compiles.
 #[cfg(doctest)]
@@ -103,6 +108,10 @@ pub use dataset::{Dataset, OpenOptions, Source};
 pub use error::{Error, ErrorKind, Location, Result};
 pub use layout::{ColumnKind, DType, Element, tensor_field};
 pub use loader::{Bound, Loader, LoaderBuilder, LoaderState, RecordInput, RecordInputBuilder, Stats};
+#[cfg(feature = "cuda")]
+pub use loader::{DeviceBatch, DeviceLoader, DeviceOffsets, DeviceRagged, DeviceStats, DeviceTensor};
 pub use map::{Guard, Immutable, Preload};
 pub use sampler::{Partition, Remainder, Shuffle};
 pub use staging::Staging;
+#[cfg(feature = "cuda")]
+pub use staging::{CudaLeaks, TrainerStream, cuda_copy_rate, cuda_devices, cuda_leaks};

@@ -9,6 +9,8 @@
 mod arrow_view;
 mod col;
 mod gather;
+#[cfg(feature = "cuda")]
+mod image;
 mod plan;
 mod rows;
 mod stack;
@@ -29,10 +31,14 @@ use crate::staging::{Slot, SlotMut, SlotPool};
 pub(crate) use arrow_view::{dense, primitive, refused};
 pub use col::{Col, col};
 pub(crate) use gather::{Gatherer, RowSource};
+#[cfg(feature = "cuda")]
+pub(crate) use image::{BatchImage, DenseImage};
 pub(crate) use plan::{BatchPlan, check_decode_budget};
 pub(crate) use rows::RowReader;
 pub(crate) use stack::{stack, stack_field};
 pub use table::TensorColumns;
+#[cfg(feature = "cuda")]
+pub(crate) use tensor::Shape;
 pub use tensor::{Ragged, RaggedText, Tensor, TensorMut};
 
 /// Some rows of a dataset, ready for the trainer.
@@ -73,7 +79,7 @@ impl Batch {
         lent: &mut Vec<Option<Buffer>>,
     ) -> Result<(Batch, Audit)> {
         let mut slot = pool.take(writer, gatherer.plan().layout.fixed_bytes)?;
-        let gathered = gatherer.gather(rows, &mut slot, lent, map.is_none())?;
+        let gathered = gatherer.gather(rows, &mut slot, lent, map.is_none() && pool.memory().may_lend())?;
         if let Some(map) = map {
             map(&mut BatchMut { plan: gatherer.plan(), slot: &mut slot, num_rows: gathered.num_rows })?;
         }

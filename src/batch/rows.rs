@@ -18,7 +18,7 @@ use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Values;
 use crate::layout::ColumnKind;
-use crate::staging::{SlotPool, Staging};
+use crate::staging::{SlotMemory, SlotPool};
 
 impl Dataset {
     /// The rows listed, in the order of the list, as an Arrow table.
@@ -321,7 +321,7 @@ impl RowReader {
             let plan = Arc::new(BatchPlan::new(&self.dataset, &asked, self.batch_size, false)?);
             self.kernel = Some(Kernel {
                 columns: columns.to_vec(),
-                pool: SlotPool::new(Staging::Heap, 1, self.keep_slots, plan.clone()),
+                pool: SlotPool::new(SlotMemory::Heap, 1, self.keep_slots, plan.clone()),
                 gatherer: Gatherer::new(plan),
                 lent: Vec::new(),
             });

@@ -9,14 +9,15 @@ use crate::layout::Element;
 /// The most dimensions a tensor can have, the batch's rows included.
 const MAX_DIMENSIONS: usize = 9;
 
+/// The dimensions of a tensor, rows first.
 #[derive(Clone, Copy)]
-struct Shape {
+pub(crate) struct Shape {
     dims: [usize; MAX_DIMENSIONS],
     len: usize,
 }
 
 impl Shape {
-    fn new(rows: usize, row: &[usize]) -> Result<Self> {
+    pub(crate) fn new(rows: usize, row: &[usize]) -> Result<Self> {
         let mut dims = [0; MAX_DIMENSIONS];
         let len = row.len() + 1;
         if len > MAX_DIMENSIONS {
@@ -31,7 +32,7 @@ impl Shape {
         Ok(Shape { dims, len })
     }
 
-    fn dims(&self) -> &[usize] {
+    pub(crate) fn dims(&self) -> &[usize] {
         &self.dims[..self.len]
     }
 

@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::map::{Birthplace, ProcessUsage};
 use crate::queue::ordered_ring;
 use crate::sampler::{Order, Partition, Remainder, Shuffle, Steps};
-use crate::staging::{SlotPool, Staging};
+use crate::staging::{SlotMemory, SlotPool, Staging};
 
 /// Batches a loader keeps ready at least, where the depth is left to it: with few, small ones are handed over one at a time,
 /// and threads wait for each other.
@@ -25,6 +25,10 @@ const DEPTH_BATCHES: usize = 16;
 
 /// Bytes of batches a loader keeps ready at most, where the depth is left to it.
 const DEPTH_BYTES: usize = 256 << 20;
+
+/// Batches sent to a device ahead of the trainer: one that is being copied while another waits.
+#[cfg(feature = "cuda")]
+const DEVICE_DEPTH_BATCHES: usize = 2;
 
 /// Options of a [`Loader`].
 #[must_use]
@@ -40,7 +44,10 @@ pub struct LoaderBuilder {
     partition: Partition,
     threads: Option<usize>,
     depth: Option<usize>,
-    staging: Staging,
+    pub(super) staging: Staging,
+    #[cfg(feature = "cuda")]
+    pub(super) device_depth: usize,
+    pinned_cap_bytes: Option<usize>,
     map: Option<MapBatch>,
     resume: Option<LoaderState>,
 }
@@ -59,6 +66,9 @@ impl LoaderBuilder {
             threads: None,
             depth: None,
             staging: Staging::default(),
+            #[cfg(feature = "cuda")]
+            device_depth: DEVICE_DEPTH_BATCHES,
+            pinned_cap_bytes: None,
             map: None,
             resume: None,
         }
@@ -151,6 +161,23 @@ impl LoaderBuilder {
         self
     }
 
+    /// The most bytes of slots that a CUDA driver is asked to lock ([`Staging::Cuda`]). Slots beyond it lie in pageable memory,
+    /// which a device is slower to fetch from; [`Stats::unpinned_bytes`](crate::Stats::unpinned_bytes) counts them. Default: a
+    /// quarter of the machine's memory.
+    #[cfg(feature = "cuda")]
+    pub fn pinned_cap_bytes(mut self, bytes: usize) -> Self {
+        self.pinned_cap_bytes = Some(bytes);
+        self
+    }
+
+    /// How many batches are sent to the device ahead of the trainer
+    /// ([`build_on_device`](LoaderBuilder::build_on_device)). Default: 2.
+    #[cfg(feature = "cuda")]
+    pub fn device_depth(mut self, batches: usize) -> Self {
+        self.device_depth = batches;
+        self
+    }
+
     /// A function that changes each batch where it is made, in a worker thread: augmentation, normalisation of one's
     /// own. If it errs or panics, that is what the trainer gets in the place of the batch.
     ///
@@ -190,7 +217,7 @@ impl LoaderBuilder {
     ///
     /// `InvalidArgument`, with the value, for options that cannot be honoured; `Unsupported` for a column no tensor can
     /// hold; `Mismatch`, with the difference, for a state of another dataset or other options; `TooLarge` for an exact
-    /// shuffle of chunks that must be decoded and do not fit their budget.
+    /// shuffle of chunks that must be decoded and do not fit their budget; `Device` if the driver of a GPU fails.
     pub fn build(self) -> Result<Loader> {
         let steps = Steps::new(self.dataset.len(), self.batch_size as u64, self.remainder)?;
         let steps = steps.partition(self.partition)?;
@@ -227,9 +254,10 @@ impl LoaderBuilder {
             let affordable = DEPTH_BYTES / plan.layout.fixed_bytes.max(1);
             (2 * threads + 4).max(DEPTH_BATCHES).min(affordable.max(2))
         });
+        let memory = SlotMemory::new(self.staging, self.pinned_cap_bytes)?;
         let shared = Arc::new(Shared {
             // Those in the ring, one in each worker's hands, one in the trainer's and one it just let go of.
-            pool: SlotPool::new(self.staging, threads + 1, depth + threads + 2, plan.clone()),
+            pool: SlotPool::new(memory, threads + 1, depth + threads + 2, plan.clone()),
             order: Order::new(self.dataset.len(), self.shuffle, self.seed),
             steps,
             options,

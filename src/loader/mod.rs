@@ -13,6 +13,8 @@
 #![forbid(unsafe_code)]
 
 mod builder;
+#[cfg(feature = "cuda")]
+mod device;
 mod record_input;
 mod state;
 mod stats;
@@ -24,6 +26,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use builder::LoaderBuilder;
+#[cfg(feature = "cuda")]
+pub use device::{DeviceBatch, DeviceLoader, DeviceOffsets, DeviceRagged, DeviceStats, DeviceTensor};
 pub use record_input::{RecordInput, RecordInputBuilder};
 pub use state::LoaderState;
 pub use stats::{Bound, Stats};
@@ -80,6 +84,14 @@ pub struct Loader {
     clock: Clock,
 }
 
+/// A place in the sequence of batches, as a loader counts: how many were received, and the books of the last one's epoch.
+#[derive(Clone, Copy)]
+struct Mark {
+    received: u64,
+    epoch: u64,
+    progress: Progress,
+}
+
 /// How long the trainer makes batches before it takes one.
 const HELP_AT_ONCE: Duration = Duration::from_micros(30);
 
@@ -105,7 +117,7 @@ impl Loader {
 
     /// Where the trainer is: after the last batch it received. See [`LoaderBuilder::resume`].
     pub fn state(&self) -> LoaderState {
-        self.shared.state(self.received, self.epoch, self.progress)
+        self.state_at(self.mark())
     }
 
     /// The audit of the epoch the last batch belonged to: its number, what was delivered of it so far, and what the
@@ -115,13 +127,32 @@ impl Loader {
     /// kind `Internal` if they differ. One rank of several has delivered its share: it compares their numbers alone, and
     /// what all ranks delivered, [merged](Audit::merge), is what the whole epoch must give.
     pub fn audit(&self) -> (u64, Audit, Audit) {
-        (self.epoch, self.progress.delivered, self.shared.expected(self.epoch))
+        self.audit_at(self.mark())
     }
 
     /// What the loader did so far, and who is slow.
     pub fn stats(&self) -> Stats {
         let ring = (self.consumer.ready(), self.consumer.capacity());
-        Stats::new(&self.shared.counters, &self.clock, self.received_here(), self.threads.len(), ring)
+        let pinned = self.shared.pool.memory().pinned_bytes();
+        Stats::new(&self.shared.counters, &self.clock, self.received_here(), self.threads.len(), ring, pinned)
+    }
+
+    fn mark(&self) -> Mark {
+        Mark { received: self.received, epoch: self.epoch, progress: self.progress }
+    }
+
+    fn state_at(&self, mark: Mark) -> LoaderState {
+        self.shared.state(mark.received, mark.epoch, mark.progress)
+    }
+
+    fn audit_at(&self, mark: Mark) -> (u64, Audit, Audit) {
+        (mark.epoch, mark.progress.delivered, self.shared.expected(mark.epoch))
+    }
+
+    /// Whether the next item comes without waiting; without workers it always has to be made.
+    #[cfg(feature = "cuda")]
+    fn has_ready(&self) -> bool {
+        self.pending.is_some() || self.checked > 0 || self.consumer.ready() > 0 || self.threads.is_empty()
     }
 
     fn received_here(&self) -> u64 {

@@ -75,6 +75,10 @@ pub struct Stats {
     pub ready: usize,
     /// Batches that may be ready or in the making at a time.
     pub depth: usize,
+    /// Bytes of slots locked by a CUDA driver at this moment.
+    pub pinned_bytes: u64,
+    /// Bytes of slots in pageable memory because the cap on locked ones was reached.
+    pub unpinned_bytes: u64,
     /// Page faults of the whole process served from memory.
     pub minor_faults: u64,
     /// Page faults of the whole process that waited for a disk.
@@ -100,6 +104,7 @@ impl Stats {
         batches_received: u64,
         threads: usize,
         ring: (usize, usize),
+        (pinned_bytes, unpinned_bytes): (u64, u64),
     ) -> Self {
         let usage = ProcessUsage::of_process();
         let read = |of: fn(&Counters) -> &AtomicU64| {
@@ -120,6 +125,8 @@ impl Stats {
             threads,
             ready: ring.0,
             depth: ring.1,
+            pinned_bytes,
+            unpinned_bytes,
             minor_faults: usage.minor_faults - clock.usage.minor_faults,
             major_faults: usage.major_faults - clock.usage.major_faults,
         }

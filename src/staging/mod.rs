@@ -16,10 +16,14 @@
 //! A free slot lies on the shelf of whoever wrote it last, and goes to them again: its lines are in their caches.
 //! In steady state no call of this module allocates.
 
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
 mod memory;
 mod pool;
 mod shelf;
 
-pub(crate) use memory::Memory;
+#[cfg(feature = "cuda")]
+pub use cuda::{CudaLeaks, TrainerStream, cuda_copy_rate, cuda_devices, cuda_leaks};
 pub use memory::Staging;
+pub(crate) use memory::{Memory, SlotMemory};
 pub(crate) use pool::{Slot, SlotMut, SlotPool};

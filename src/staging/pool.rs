@@ -10,8 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use arrow::buffer::Buffer;
 use crossbeam::utils::CachePadded;
 
-use super::Staging;
-use super::memory::Memory;
+use super::memory::{Memory, SlotMemory};
 use super::shelf::Shelf;
 use crate::error::Result;
 
@@ -22,7 +21,7 @@ use crate::error::Result;
 pub(crate) struct SlotPool<C>(Arc<Pool<C>>);
 
 struct Pool<C> {
-    staging: Staging,
+    memory: SlotMemory,
     context: C,
     /// The free slots of each writer.
     free: Box<[CachePadded<Shelf<Shared<C>>>]>,
@@ -55,9 +54,9 @@ impl<C> RefUnwindSafe for Shared<C> {}
 
 impl<C> SlotPool<C> {
     /// A pool for `writers` writers that keeps up to `capacity` free slots of each.
-    pub(crate) fn new(staging: Staging, writers: usize, capacity: usize, context: C) -> Self {
+    pub(crate) fn new(memory: SlotMemory, writers: usize, capacity: usize, context: C) -> Self {
         SlotPool(Arc::new(Pool {
-            staging,
+            memory,
             context,
             free: (0..writers.max(1)).map(|_| CachePadded::new(Shelf::new(capacity))).collect(),
             closed: AtomicBool::new(false),
@@ -65,6 +64,11 @@ impl<C> SlotPool<C> {
             #[cfg(test)]
             allocated: AtomicUsize::new(0),
         }))
+    }
+
+    /// Where the slots' memory comes from.
+    pub(crate) fn memory(&self) -> &SlotMemory {
+        &self.0.memory
     }
 
     /// A slot of at least `len_bytes` for `writer`: one it wrote before, one of another's, or a new one.
@@ -95,7 +99,7 @@ impl<C> Pool<C> {
     fn allocate(self: &Arc<Self>, len_bytes: usize) -> Result<Arc<Shared<C>>> {
         // Relaxed: a hint for the size of an allocation, read and written alone.
         let high_water = self.high_water_bytes.fetch_max(len_bytes, Ordering::Relaxed).max(len_bytes);
-        let memory = Memory::new(self.staging, high_water)?;
+        let memory = self.memory.allocate(high_water)?;
         #[cfg(test)]
         self.allocated.fetch_add(1, Ordering::Relaxed);
         Ok(Arc::new(Shared {
@@ -225,80 +229,4 @@ impl<C> Drop for Slot<C> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn allocated<C>(pool: &SlotPool<C>) -> usize {
-        pool.0.allocated.load(Ordering::Relaxed)
-    }
-
-    #[test]
-    fn memory_returns_with_the_last_share_and_not_before() {
-        let pool = SlotPool::new(Staging::Heap, 1, 4, ());
-        let mut slot = pool.take(0, 100).unwrap();
-        slot.bytes()[..3].copy_from_slice(b"abc");
-        let slot = slot.freeze();
-        let buffer = slot.buffer(0..3);
-        drop(slot);
-        let other = pool.take(0, 100).unwrap();
-        assert_eq!(allocated(&pool), 2);
-        assert_eq!(buffer.as_slice(), b"abc");
-        drop((buffer, other));
-        let _both = (pool.take(0, 100).unwrap(), pool.take(0, 100).unwrap());
-        assert_eq!(allocated(&pool), 2);
-    }
-
-    #[test]
-    fn slots_that_outlive_their_pool_take_it_along() {
-        let context = Arc::new(());
-        let pool = SlotPool::new(Staging::Heap, 1, 4, context.clone());
-        let (slot, other) = (pool.take(0, 64).unwrap().freeze(), pool.take(0, 64).unwrap());
-        drop(pool.take(0, 64).unwrap());
-        drop(pool);
-        assert_eq!(Arc::strong_count(&context), 2);
-        drop((slot.buffer(0..64), other));
-        drop(slot);
-        assert_eq!(Arc::strong_count(&context), 1);
-    }
-
-    #[test]
-    fn a_slot_grows_and_keeps_what_was_written() {
-        let pool = SlotPool::new(Staging::Heap, 1, 4, ());
-        let mut slot = pool.take(0, 10).unwrap();
-        slot.bytes()[..10].copy_from_slice(b"0123456789");
-        slot.reserve(100_000).unwrap();
-        assert_eq!(&slot.bytes()[..10], b"0123456789");
-        assert!(slot.bytes().len() >= 100_000);
-    }
-
-    #[test]
-    fn shares_dropped_in_many_threads_return_one_slot() {
-        let pool = SlotPool::new(Staging::Heap, 1, 4, ());
-        for _ in 0..200 {
-            let slot = pool.take(0, 64).unwrap().freeze();
-            std::thread::scope(|scope| {
-                for share in [slot.clone(), slot.clone(), slot] {
-                    scope.spawn(move || assert_eq!(share.bytes().len(), 64));
-                }
-            });
-        }
-        assert_eq!(allocated(&pool), 1);
-    }
-
-    #[test]
-    fn locking_past_the_limit_says_what_to_do() {
-        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        // SAFETY: `limit` is a valid place for the answer.
-        unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) };
-        let pool = SlotPool::new(Staging::Locked, 1, 1, ());
-        assert!(pool.take(0, 4096).is_ok());
-        // SAFETY: a plain question about this process.
-        let privileged = unsafe { libc::geteuid() } == 0;
-        if limit.rlim_cur == libc::RLIM_INFINITY || privileged {
-            eprintln!("skipped: this process may lock as much memory as it likes");
-            return;
-        }
-        let error = pool.take(0, limit.rlim_cur as usize * 2).err().expect("past the limit");
-        assert!(error.message().contains("ulimit -l"));
-    }
-}
+mod tests;

@@ -7,11 +7,15 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use forebay::map::ProcessUsage;
 use forebay::{Batch, Dataset, Loader, LoaderBuilder, Preload, Remainder, Result, Shuffle, Staging};
+#[cfg(not(feature = "cuda"))]
+use forebay::{Error, ErrorKind};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::args::SourceArgs;
+#[cfg(feature = "cuda")]
+use crate::device::DeviceBench;
 use crate::source::open;
 
 /// Measure how fast batches come.
@@ -41,9 +45,15 @@ pub struct Bench {
     /// Batches ready or in the making at a time.
     #[arg(long)]
     depth: Option<usize>,
-    /// Where batches are staged: heap or locked.
+    /// Where batches are staged: heap, locked, or cuda:N (locked by the driver of that device).
     #[arg(long, default_value = "heap")]
     staging: Staging,
+    /// Bring the batches to this CUDA device, and measure bare copies of the same size beside them.
+    #[arg(long)]
+    device: Option<u32>,
+    /// With --device: how long the consumer takes for a batch, in milliseconds.
+    #[arg(long, default_value_t = 0, requires = "device")]
+    step_ms: u64,
     /// What is brought into memory first.
     #[arg(long, value_enum, default_value_t = PreloadArg::No)]
     preload: PreloadArg,
@@ -82,6 +92,9 @@ impl Bench {
         };
         let opened = Instant::now();
         let dataset = open(&self.sources, &self.source, preload)?;
+        if let Some(device) = self.device {
+            return self.run_on_device(device, &dataset, opened);
+        }
         let cpu_before = ProcessUsage::of_process().cpu;
         let builder = self.builder(&dataset);
         let mut loader = match self.epochs {
@@ -149,6 +162,25 @@ impl Bench {
             println!("{stats}");
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn run_on_device(&self, device: u32, dataset: &Dataset, opened: Instant) -> Result<ExitCode> {
+        let builder = self.builder(dataset);
+        let (builder, end_after) = match self.epochs {
+            Some(epochs) => (builder.epochs(epochs), None),
+            None => (builder.repeat(), Some(SECONDS)),
+        };
+        let step = Duration::from_millis(self.step_ms);
+        DeviceBench { device, step, end_after, opened, json: self.json }.run(builder)
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    fn run_on_device(&self, device: u32, _: &Dataset, _: Instant) -> Result<ExitCode> {
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("--device {device} needs the feature 'cuda', without which this was built"),
+        ))
     }
 
     fn builder(&self, dataset: &Dataset) -> LoaderBuilder {

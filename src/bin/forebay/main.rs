@@ -5,6 +5,8 @@ mod adopt;
 mod args;
 mod bench;
 mod convert;
+#[cfg(feature = "cuda")]
+mod device;
 mod index;
 mod look;
 mod source;

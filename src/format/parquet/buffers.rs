@@ -14,7 +14,7 @@ use bytemuck::Pod;
 use bytes::Bytes;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::staging::{Memory, Staging};
+use crate::staging::{Memory, SlotMemory};
 
 /// Memory that nobody uses at the moment.
 #[derive(Clone, Default)]
@@ -145,7 +145,7 @@ impl Room {
             // Whole pages: what is left of the last one would be lost.
             let len_bytes = len_bytes.checked_next_multiple_of(4096).unwrap_or(len_bytes);
             return Ok(Room::Large(
-                Memory::new(Staging::Heap, len_bytes).map_err(|error| no_memory(error.into()))?,
+                SlotMemory::Heap.allocate(len_bytes).map_err(|error| no_memory(error.into()))?,
             ));
         }
         let mut words = Vec::new();

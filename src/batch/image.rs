@@ -1,0 +1,125 @@
+//! A batch as one run of bytes, to be sent elsewhere.
+#![forbid(unsafe_code)]
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::tensor::Shape;
+use super::{Batch, BatchPlan};
+use crate::error::{Error, Result};
+use crate::layout::{ColumnKind, DType, Element, Place};
+use crate::staging::Slot;
+
+/// What lies where in the bytes of a batch; offsets from their beginning.
+pub(crate) struct BatchImage {
+    plan: Arc<BatchPlan>,
+    columns: Box<[ImageColumn]>,
+    pub(crate) len_bytes: usize,
+    pub(crate) num_rows: usize,
+    pub(crate) delivered_bytes: u64,
+    pub(crate) epoch: u64,
+    pub(crate) step: u64,
+}
+
+/// What of a column has to be read while the bytes are at hand.
+#[derive(Default)]
+struct ImageColumn {
+    null_row: Option<usize>,
+    /// The items of a column of varying row length.
+    items: Range<usize>,
+}
+
+/// Where a column of one row length lies.
+pub(crate) struct DenseImage {
+    pub(crate) values: usize,
+    pub(crate) shape: Shape,
+    pub(crate) validity: Option<usize>,
+}
+
+/// Where a column of varying row length lies.
+pub(crate) struct RunsImage {
+    pub(crate) offsets: usize,
+    /// Whether offsets are 64-bit, else 32-bit.
+    pub(crate) wide: bool,
+    pub(crate) items: usize,
+    pub(crate) num_items: usize,
+    pub(crate) validity: Option<usize>,
+}
+
+impl Batch {
+    /// The slot of the batch, which holds all of it, and what lies where in it.
+    pub(crate) fn into_image(self) -> (Slot<Arc<BatchPlan>>, BatchImage) {
+        assert!(self.lent.is_none(), "slots that are sent lend nothing");
+        let plan = self.slot.context().clone();
+        let mut len_bytes = plan.layout.fixed_bytes;
+        let columns = (0..plan.columns.len()).map(|number| {
+            let null_row = self
+                .validity(number)
+                .and_then(|validity| validity[..self.num_rows].iter().position(|&valid| valid == 0));
+            let items = match plan.layout.places[number] {
+                Place::Dense { .. } => 0..0,
+                Place::Runs { .. } => self.runs(number).2,
+            };
+            len_bytes = len_bytes.max(items.end);
+            ImageColumn { null_row, items }
+        });
+        let columns = columns.collect();
+        let image = BatchImage {
+            columns,
+            len_bytes,
+            num_rows: self.num_rows,
+            delivered_bytes: self.delivered_bytes,
+            epoch: self.epoch,
+            step: self.step,
+            plan,
+        };
+        (self.slot, image)
+    }
+}
+
+impl BatchImage {
+    /// Rows in each tensor, padding included.
+    pub(crate) fn len(&self) -> usize {
+        if self.plan.layout.row_mask.is_some() { self.plan.layout.batch_size } else { self.num_rows }
+    }
+
+    pub(crate) fn mask(&self) -> Option<usize> {
+        self.plan.layout.row_mask
+    }
+
+    pub(crate) fn columns(&self) -> impl Iterator<Item = (&str, &ColumnKind)> {
+        self.plan.columns.iter().map(|column| (column.field.name().as_str(), &column.kind))
+    }
+
+    /// The column `name`, which may hold nulls if `nulls` says so.
+    pub(crate) fn tensor<T: Element>(&self, name: &str, nulls: bool) -> Result<DenseImage> {
+        let (number, _, shape) = self.plan.tensor_column::<T>(name)?;
+        if let Some(row) = self.columns[number].null_row.filter(|_| !nulls) {
+            return Err(Error::mismatch(format!(
+                "column '{name}' is null in row {row} of the batch: read it with tensor_with_validity, or give \
+                 col(\"{name}\").fill(…)"
+            )));
+        }
+        let values = self.plan.dense_range(number, self.len()).start;
+        let shape = Shape::new(self.len(), shape)?;
+        Ok(DenseImage { values, shape, validity: self.plan.layout.places[number].validity() })
+    }
+
+    /// The column `name`, its rows of varying length.
+    pub(crate) fn ragged<T: Element>(&self, name: &str) -> Result<RunsImage> {
+        let number = self.plan.column_number(name)?;
+        let dtype = match self.plan.columns[number].kind {
+            ColumnKind::Ragged { dtype } => dtype,
+            ColumnKind::Bytes | ColumnKind::Text => DType::U8,
+            _ => return Err(self.plan.wrong_view(number, "rows of varying length")),
+        };
+        if !T::views(dtype) {
+            return Err(self.plan.wrong_view(number, T::DTYPE.name()));
+        }
+        let Place::Runs { offsets, wide, validity, .. } = self.plan.layout.places[number] else {
+            unreachable!("the column's kind and its place agree")
+        };
+        let items = &self.columns[number].items;
+        Ok(RunsImage { offsets, wide, items: items.start, num_items: items.len() / size_of::<T>(), validity })
+    }
+}

@@ -1,0 +1,90 @@
+//! `forebay bench --device`
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use forebay::{LoaderBuilder, Result, cuda_copy_rate};
+use serde_json::json;
+
+/// How long the ceiling is measured.
+const CEILING_SECONDS: Duration = Duration::from_secs(1);
+
+/// What `forebay bench` was asked for.
+pub struct DeviceBench {
+    pub device: u32,
+    /// How long the consumer takes for a batch.
+    pub step: Duration,
+    /// When to end, where the loader does not by itself.
+    pub end_after: Option<Duration>,
+    pub opened: Instant,
+    pub json: bool,
+}
+
+impl DeviceBench {
+    /// Has batches brought to the device, and prints how fast they came beside bare copies of the same size.
+    pub fn run(self, loader: LoaderBuilder) -> Result<ExitCode> {
+        let mut loader = loader.build_on_device(self.device)?;
+        let (mut rows, mut batches, mut sent_bytes) = (0u64, 0u64, 0u64);
+        let (mut waited, mut first_batch) = (Duration::ZERO, None);
+        let started = Instant::now();
+        loop {
+            let asked = Instant::now();
+            let Some(batch) = loader.next() else { break };
+            let batch = batch?;
+            batch.synchronize()?;
+            if first_batch.is_none() {
+                first_batch = Some(self.opened.elapsed());
+            } else {
+                waited += asked.elapsed();
+            }
+            rows += batch.num_rows() as u64;
+            sent_bytes += batch.sent_bytes() as u64;
+            batches += 1;
+            thread::sleep(self.step);
+            if self.end_after.is_some_and(|end| started.elapsed() >= end) {
+                break;
+            }
+        }
+        let seconds = started.elapsed().as_secs_f64().max(1e-9);
+        let name = loader.device_name()?;
+        let stats = loader.stats();
+        drop(loader);
+        let batch_bytes = sent_bytes.checked_div(batches).unwrap_or(0).max(1);
+        let ceiling = cuda_copy_rate(self.device, batch_bytes as usize, CEILING_SECONDS)? / 1e9;
+        let rate = sent_bytes as f64 / seconds / 1e9;
+        let waited = waited.as_secs_f64() / seconds;
+        let first_batch_ms = first_batch.unwrap_or_default().as_secs_f64() * 1e3;
+        if self.json {
+            let line = json!({
+                "device": self.device,
+                "device_name": name,
+                "rows": rows,
+                "batches": batches,
+                "batch_bytes": batch_bytes,
+                "seconds": seconds,
+                "rows_per_s": rows as f64 / seconds,
+                "gb_per_s": rate,
+                "ceiling_gb_per_s": ceiling,
+                "waited": waited,
+                "step_ms": self.step.as_secs_f64() * 1e3,
+                "first_batch_ms": first_batch_ms,
+                "pinned_bytes": stats.host.pinned_bytes,
+                "unpinned_bytes": stats.host.unpinned_bytes,
+                "device_bytes": stats.device_bytes,
+            });
+            println!("{line}");
+        } else {
+            println!("{name}: {:.2} M rows/s, {rate:.2} GB/s to the device", rows as f64 / seconds / 1e6);
+            println!(
+                "bare copies of {batch_bytes} bytes: {ceiling:.2} GB/s; the loader reaches {:.0} % of it",
+                100.0 * rate / ceiling
+            );
+            println!("the consumer waited {:.1} % of the time, for {batches} batches", 100.0 * waited);
+            println!("first batch {first_batch_ms:.1} ms after opening");
+            println!("{stats}");
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,298 @@
+//! Copies to a device, and the memory they go to.
+
+use std::ffi::c_void;
+use std::mem;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::buffer::{Buffer, Copy, Progress};
+use super::context::{Context, check};
+use super::stream::{Event, Stream, TrainerStream};
+use super::{faults, leaks, sys};
+use crate::error::{Error, ErrorKind, Result};
+use crate::staging::Slot;
+
+struct Shared<C> {
+    stream: Stream,
+    /// Dropped by the trainer; the oldest first.
+    idle: Mutex<Vec<Copy<C>>>,
+    /// Buffers there may be before those still in use by the trainer's streams are waited for.
+    max_buffers: usize,
+    /// All relaxed: hints, and sums that are read alone.
+    num_buffers: AtomicUsize,
+    device_bytes: AtomicUsize,
+    high_water_bytes: AtomicUsize,
+}
+
+/// A stream of copies to one device, and the pool of its buffers.
+///
+/// What was sent holds the pool: it may outlive this handle.
+pub(crate) struct Uplink<C>(Arc<Shared<C>>);
+
+impl<C> Uplink<C> {
+    /// A stream to the device of `context` with up to `max_buffers` buffers, more where the trainer holds that many batches.
+    pub(crate) fn new(context: &Arc<Context>, max_buffers: usize) -> Result<Self> {
+        Ok(Uplink(Arc::new(Shared {
+            stream: Stream::new(context)?,
+            idle: Mutex::default(),
+            max_buffers,
+            num_buffers: AtomicUsize::new(0),
+            device_bytes: AtomicUsize::new(0),
+            high_water_bytes: AtomicUsize::new(0),
+        })))
+    }
+
+    pub(crate) fn context(&self) -> &Arc<Context> {
+        self.0.stream.context()
+    }
+
+    /// The handle of the stream (`CUstream`).
+    pub(crate) fn raw_stream(&self) -> *mut c_void {
+        self.0.stream.raw().cast()
+    }
+
+    /// Bytes of the device's memory that are held.
+    pub(crate) fn device_bytes(&self) -> usize {
+        self.0.device_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Lets the slots go whose copies are done.
+    pub(crate) fn sweep(&self) -> Result<()> {
+        self.0.idle().iter_mut().try_for_each(|copy| copy.is_done().map(drop))
+    }
+
+    /// Sends the first `len_bytes` of `slot`: queues one copy and returns.
+    ///
+    /// # Errors
+    ///
+    /// `TooLarge` if the device has no memory for it; `Device` if the driver fails. The slot is let go of when no copy reads it.
+    pub(crate) fn send(&self, slot: Slot<C>, len_bytes: usize) -> Result<Sent<C>> {
+        assert!(len_bytes <= slot.bytes().len(), "what is sent lies in the slot");
+        let shared = &self.0;
+        let buffer = shared.take(len_bytes.max(1))?;
+        // From here on an early return waits: the drop of `sent` does.
+        let copy = Copy { buffer, slot: Some(slot), progress: Progress::Unknown };
+        let sent = Sent {
+            shared: shared.clone(),
+            state: Mutex::new(State { copy: Some(copy), readers: Vec::new() }),
+        };
+        sent.with(|state| shared.queue(state.copy.as_mut().expect("present until drop"), len_bytes))?;
+        Ok(sent)
+    }
+}
+
+impl<C> Shared<C> {
+    fn idle(&self) -> MutexGuard<'_, Vec<Copy<C>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A buffer of at least `len_bytes` that may be written by what our stream does next.
+    fn take(&self, len_bytes: usize) -> Result<Buffer> {
+        let wanted = self.high_water_bytes.fetch_max(len_bytes, Ordering::Relaxed).max(len_bytes);
+        let mut idle = self.idle();
+        let mut at = 0;
+        while at < idle.len() {
+            let copy = &mut idle[at];
+            let free = copy.is_done()? && copy.buffer.is_released()?;
+            match (free, copy.buffer.len_bytes >= len_bytes) {
+                (true, true) => return Ok(idle.remove(at).buffer),
+                // Batches have grown past it.
+                (true, false) => self.free(idle.remove(at).buffer),
+                (false, _) => at += 1,
+            }
+        }
+        if self.num_buffers.load(Ordering::Relaxed) >= self.max_buffers {
+            // The trainer lags behind: its oldest batch that is dropped and large enough. Its copy is done before ours by the
+            // order of our stream, but the slot of it still waits for the event, which is about to be recorded anew.
+            if let Some(at) = idle.iter().position(|copy| copy.buffer.len_bytes >= len_bytes) {
+                let mut copy = idle.remove(at);
+                drop(idle);
+                let reused = copy.wait(&self.stream).and_then(|()| {
+                    let released = &copy.buffer.released[..copy.buffer.num_released];
+                    let wait = |event| {
+                        if faults::on(faults::NO_RELEASE) { Ok(()) } else { self.stream.wait_for(event) }
+                    };
+                    released.iter().try_for_each(wait)
+                });
+                return match reused {
+                    Ok(()) => {
+                        copy.buffer.num_released = 0;
+                        Ok(copy.buffer)
+                    }
+                    Err(error) => {
+                        self.idle().push(copy);
+                        Err(error)
+                    }
+                };
+            }
+        }
+        drop(idle);
+        self.allocate(wanted)
+    }
+
+    fn allocate(&self, len_bytes: usize) -> Result<Buffer> {
+        let context = self.stream.context();
+        let copied = Event::new(context)?;
+        let _current = context.enter()?;
+        let mut at = 0;
+        // SAFETY: a place for the answer.
+        let code = unsafe { sys::cuMemAlloc_v2(&mut at, len_bytes) };
+        check("cuMemAlloc", code).map_err(|error| match (error.kind(), context.memory()) {
+            (ErrorKind::TooLarge, Ok((free, total))) => Error::new(
+                ErrorKind::TooLarge,
+                format!(
+                    "expected {len_bytes} bytes for a batch on device {}, found {free} of {total} free, {} in use by this \
+                     loader: lower device_depth or batch_size, or hold fewer batches",
+                    context.ordinal(),
+                    self.device_bytes.load(Ordering::Relaxed)
+                ),
+            ),
+            _ => error,
+        })?;
+        self.num_buffers.fetch_add(1, Ordering::Relaxed);
+        self.device_bytes.fetch_add(len_bytes, Ordering::Relaxed);
+        Ok(Buffer { at, len_bytes, copied, released: Vec::new(), num_released: 0 })
+    }
+
+    /// Frees a buffer that nothing reads or writes any more.
+    fn free(&self, buffer: Buffer) {
+        self.num_buffers.fetch_sub(1, Ordering::Relaxed);
+        self.device_bytes.fetch_sub(buffer.len_bytes, Ordering::Relaxed);
+        let freed = self.stream.context().enter_at_last().and_then(|_current| {
+            // SAFETY: memory of `cuMemAlloc`; its copy is done and the trainer's events have passed.
+            check("cuMemFree", unsafe { sys::cuMemFree_v2(buffer.at) })
+        });
+        if let Err(error) = freed {
+            leaks::device(buffer.len_bytes, &error);
+        }
+    }
+
+    /// Queues the copy and the event behind it.
+    fn queue(&self, copy: &mut Copy<C>, len_bytes: usize) -> Result<()> {
+        let slot = copy.slot.as_ref().expect("a slot that is sent");
+        if faults::on(faults::WRONG_ORDER) {
+            copy.buffer.copied.record(&self.stream)?;
+        }
+        {
+            let _current = self.stream.context().enter()?;
+            let from = slot.bytes().as_ptr().cast::<c_void>();
+            // SAFETY: the slot has `len_bytes` bytes (checked by `send`) and so has the buffer (`take`). Both are held by `copy`
+            // until the event recorded below has passed, or the stream was waited for, or else for ever; a share of a slot
+            // keeps it from being written.
+            let code =
+                unsafe { sys::cuMemcpyHtoDAsync_v2(copy.buffer.at, from, len_bytes, self.stream.raw()) };
+            check("cuMemcpyHtoDAsync", code)?;
+        }
+        if !faults::on(faults::WRONG_ORDER) {
+            copy.buffer.copied.record(&self.stream)?;
+        }
+        copy.progress = Progress::Recorded;
+        if faults::on(faults::NO_WAIT) {
+            copy.slot = None;
+        }
+        Ok(())
+    }
+}
+
+impl<C> Drop for Shared<C> {
+    fn drop(&mut self) {
+        let idle = mem::take(&mut *self.idle());
+        let mut unfinished = Ok(());
+        for mut copy in idle {
+            match copy.wait(&self.stream).and_then(|()| copy.buffer.wait_released()) {
+                Ok(()) => self.free(copy.buffer),
+                Err(error) => {
+                    copy.leak(&error);
+                    unfinished = Err(error);
+                }
+            }
+        }
+        // A wait of the stream's own may be left, queued by a call that failed; it ends, as all it waits for has. Where the driver
+        // does not say so, the stream stays.
+        let drained = || self.stream.synchronize();
+        if let Err(error) = unfinished.and_then(|()| drained().or_else(|_| drained())) {
+            self.stream.leak(&error);
+        }
+    }
+}
+
+/// A batch on its way to the device, or there.
+pub(crate) struct Sent<C> {
+    shared: Arc<Shared<C>>,
+    state: Mutex<State<C>>,
+}
+
+struct State<C> {
+    /// Present until drop.
+    copy: Option<Copy<C>>,
+    /// The trainer's streams that waited for the copy.
+    readers: Vec<TrainerStream>,
+}
+
+impl<C> Sent<C> {
+    fn with<R>(&self, work: impl FnOnce(&mut State<C>) -> R) -> R {
+        work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn with_copy<R>(&self, work: impl FnOnce(&mut Copy<C>) -> R) -> R {
+        self.with(|state| work(state.copy.as_mut().expect("present until drop")))
+    }
+
+    /// Where the bytes are, or will be once the copy is done.
+    pub(crate) fn device_pointer(&self) -> u64 {
+        self.with_copy(|copy| copy.buffer.at)
+    }
+
+    /// The handle of the event behind the copy (`CUevent`).
+    pub(crate) fn raw_event(&self) -> *mut c_void {
+        self.with_copy(|copy| copy.buffer.copied.raw().cast())
+    }
+
+    pub(crate) fn context(&self) -> &Arc<Context> {
+        self.shared.stream.context()
+    }
+
+    /// Whether the copy is done; the slot goes with it.
+    pub(crate) fn is_done(&self) -> Result<bool> {
+        self.with_copy(Copy::is_done)
+    }
+
+    /// Waits until the copy is done.
+    pub(crate) fn synchronize(&self) -> Result<()> {
+        self.with_copy(|copy| copy.wait(&self.shared.stream))
+    }
+
+    /// What `stream` is given from here on happens after the copy; and the buffer is written again only after what it was given
+    /// until the drop of this.
+    pub(crate) fn wait_on(&self, stream: TrainerStream) -> Result<()> {
+        self.with(|state| {
+            // First: a call that fails may have been heard.
+            if !state.readers.contains(&stream) {
+                state.readers.push(stream);
+            }
+            stream.wait_for(&state.copy.as_ref().expect("present until drop").buffer.copied)
+        })
+    }
+}
+
+impl<C> Drop for Sent<C> {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut copy) = state.copy.take() else { return };
+        // What nobody knows of is waited for at once; what has an event, when its buffer is next asked for.
+        if copy.progress == Progress::Unknown
+            && let Err(error) = copy.wait(&self.shared.stream)
+        {
+            return copy.leak(&error);
+        }
+        let context = self.shared.stream.context();
+        for reader in mem::take(&mut state.readers) {
+            let marked = copy.buffer.mark(context, reader);
+            // Without a mark the stream itself is waited for, now.
+            if let Err(error) = marked.or_else(|_| reader.synchronize(context)) {
+                return copy.leak(&error);
+            }
+        }
+        self.shared.idle().push(copy);
+    }
+}

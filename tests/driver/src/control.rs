@@ -1,0 +1,75 @@
+//! What a test asks of the driver. These calls are not counted, and nothing happens in them.
+
+use std::ffi::{c_int, c_void};
+
+use crate::enqueue;
+use crate::memory::hash;
+use crate::state::{Failure, MAX_DEVICES, Op, state};
+
+/// What a test wants; the numbers are those of `tests/cuda/control.rs`.
+///
+/// | command | arguments | answer |
+/// |---|---|---|
+/// | 0 reset | seed | |
+/// | 1 fail | at which call, code, 1 for sticky + 2 for with effect | |
+/// | 2 eagerness | operations a call lets happen, in sixteenths | |
+/// | 3 devices | how many | |
+/// | 4 device memory | bytes | |
+/// | 10 to 18 | | calls, violations, page-locked bytes, device bytes, events, streams, contexts retained, pending work, copies done |
+#[unsafe(no_mangle)]
+pub extern "C" fn testdriver_control(command: u32, a: u64, b: u64, c: u64) -> u64 {
+    let state = &mut *state();
+    match command {
+        0 => state.reset(a),
+        1 => {
+            let at = state.calls + a;
+            state.failure = Some(Failure { at, code: b as i32, sticky: c & 1 != 0, with_effect: c & 2 != 0 });
+        }
+        2 => state.eagerness = a,
+        3 => state.devices = (a as usize).min(MAX_DEVICES),
+        4 => state.device_bytes = a as usize,
+        10 => return state.calls,
+        11 => return state.violations,
+        12 => return state.pinned.bytes() as u64,
+        13 => return state.memory.held(None) as u64,
+        14 => return state.events.len() as u64,
+        15 => return state.live_streams() as u64,
+        16 => return state.retained.iter().sum(),
+        17 => return state.pending() as u64,
+        18 => return state.copies,
+        _ => return u64::MAX,
+    }
+    0
+}
+
+/// The first violation in words, at most `cap` bytes of it; returns how many.
+///
+/// # Safety
+///
+/// `to` has room for `cap` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn testdriver_violation(to: *mut u8, cap: usize) -> usize {
+    let state = state();
+    let len = state.first_violation.len().min(cap);
+    // SAFETY: there is room, as promised.
+    unsafe { to.copy_from_nonoverlapping(state.first_violation.as_ptr(), len) };
+    len
+}
+
+/// Lays a kernel into `stream`, of `device`, that reads `len` bytes at `at` and must find those at `expected`.
+///
+/// # Safety
+///
+/// There are `len` bytes at `expected`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn testdriver_expect(
+    stream: *mut c_void,
+    device: u32,
+    at: u64,
+    expected: *const u8,
+    len: usize,
+) -> c_int {
+    // SAFETY: they can be read, as promised.
+    let hash = unsafe { hash(expected, len) };
+    enqueue(&mut state(), stream, device as usize, Op::Expect { at, len, hash })
+}
