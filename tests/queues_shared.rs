@@ -79,7 +79,8 @@ fn a_name_is_held_as_long_as_its_queue() {
     assert_eq!(shared_spec("held").unwrap().get("capacity"), Some("1"));
     drop(second);
     assert_eq!(shared_spec("held"), None);
-    refused(FifoQueue::<u8>::attach("held"));
+    let gone = refused(FifoQueue::<u8>::attach("held"));
+    assert!(!gone.split(';').nth(1).unwrap().contains("'held'"), "{gone}");
     // A new one, which may be anything.
     let third = PriorityQueue::<u8>::shared("held", Some(5)).unwrap();
     assert_eq!((third.size(), third.capacity()), (0, Some(5)));
