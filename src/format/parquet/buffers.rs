@@ -73,27 +73,29 @@ impl Buffers {
 }
 
 impl Idle {
-    /// The smallest store of at least `len_bytes`. Where there is none, one to be made; the smallest of all makes room for
-    /// it, so that stores of a size that is not asked for any more do not stay.
+    /// The smallest store of at least `len_bytes`, if it is not much more: a large one is for who needs it. Where there is
+    /// none, one to be made.
     fn fitting(&mut self, len_bytes: usize) -> Room {
-        let smallest = |stores: &[Room], least: usize| {
-            let stores = stores.iter().enumerate().filter(|(_, store)| store.bytes().len() >= least);
-            stores.min_by_key(|(_, store)| store.bytes().len()).map(|(index, _)| index)
-        };
-        if let Some(index) = smallest(&self.stores, len_bytes) {
-            return self.stores.swap_remove(index);
-        }
-        if let Some(index) = smallest(&self.stores, 0) {
-            self.stores.swap_remove(index);
-        }
-        Room::default()
+        let fits = len_bytes..=len_bytes.saturating_mul(2);
+        let fitting = self.stores.iter().enumerate().filter(|(_, room)| fits.contains(&room.bytes().len()));
+        let smallest = fitting.min_by_key(|(_, room)| room.bytes().len()).map(|(index, _)| index);
+        smallest.map_or_else(Room::default, |index| self.stores.remove(index))
     }
 
+    /// Keeps `room`, if it is not too large; those that were kept the longest make room for it.
     fn keep(&mut self, room: Room) {
-        let kept: usize = self.stores.iter().map(|store| store.bytes().len()).sum();
-        if self.stores.len() < STORES && kept + room.bytes().len() <= STORES_BYTES {
-            self.stores.push(room);
+        let len_bytes = room.bytes().len();
+        if len_bytes == 0 || len_bytes > STORES_BYTES {
+            return;
         }
+        let mut bytes = len_bytes + self.stores.iter().map(|store| store.bytes().len()).sum::<usize>();
+        let mut gone = 0;
+        while bytes > STORES_BYTES || self.stores.len() - gone >= STORES {
+            bytes -= self.stores[gone].bytes().len();
+            gone += 1;
+        }
+        self.stores.drain(..gone);
+        self.stores.push(room);
     }
 }
 
@@ -136,14 +138,16 @@ impl Default for Room {
 }
 
 impl Room {
+    /// Room for `len_bytes` bytes, and an eighth more at the most: columns of about the same size are to fit one where the
+    /// other lay.
     fn new(len_bytes: usize) -> Result<Self> {
+        let step = (len_bytes.checked_next_power_of_two().unwrap_or(0) / 16).max(WORD);
+        let len_bytes = len_bytes.checked_next_multiple_of(step).unwrap_or(len_bytes);
         let no_memory = |source: Box<dyn std::error::Error + Send + Sync>| {
             let words = format!("no memory for a column of {len_bytes} bytes");
             Error::new(ErrorKind::TooLarge, words).with_source(source)
         };
         if len_bytes >= LARGE_BYTES {
-            // Whole pages: what is left of the last one would be lost.
-            let len_bytes = len_bytes.checked_next_multiple_of(4096).unwrap_or(len_bytes);
             return Ok(Room::Large(
                 SlotMemory::Heap.allocate(len_bytes).map_err(|error| no_memory(error.into()))?,
             ));
@@ -197,9 +201,14 @@ impl Store {
     fn grow(&mut self, len_bytes: usize) -> Result<()> {
         // Whoever grows again and again copies each byte a few times, not each time.
         let before = self.room.bytes().len();
-        let mut room = Room::new(len_bytes.max(2 * before)).or_else(|_| Room::new(len_bytes))?;
+        let kept = self.home.idle().fitting(len_bytes.max(2 * before));
+        let mut room = match kept.bytes().len() {
+            0 => Room::new(len_bytes.max(2 * before)).or_else(|_| Room::new(len_bytes))?,
+            _ => kept,
+        };
         room.bytes_mut()[..before].copy_from_slice(self.room.bytes());
-        self.room = room;
+        let outgrown = std::mem::replace(&mut self.room, room);
+        self.home.idle().keep(outgrown);
         Ok(())
     }
 
@@ -249,7 +258,7 @@ mod tests {
         drop(bytes);
         assert!(buffers.idle().stores.is_empty());
         drop(part);
-        let mut again = buffers.store(8).unwrap();
+        let mut again = buffers.store(16).unwrap();
         assert_eq!(again.cells::<u32>()[..5], [1, 2, 3, 4, 5], "what it held before");
     }
 
@@ -258,7 +267,7 @@ mod tests {
         let mut store = Buffers::default().store(1).unwrap();
         for len in 1..2000usize {
             store.reserve(len).unwrap();
-            assert!((len..2 * len + 2 * WORD).contains(&store.as_ref().len()));
+            assert!((len..3 * len + 2 * WORD).contains(&store.as_ref().len()));
             store.cells::<u8>()[len - 1] = len as u8;
         }
         assert!((1..2000).all(|len| store.cells::<u8>()[len - 1] == len as u8));
@@ -266,21 +275,34 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_store_that_fits_is_taken_and_what_is_idle_is_bounded() {
+    fn the_smallest_store_that_fits_is_taken() {
         let buffers = Buffers::default();
-        let lens = |buffers: &Buffers| {
-            let mut lens: Vec<_> =
-                buffers.idle().stores.iter().map(|store| store.bytes().len() / WORD).collect();
-            lens.sort_unstable();
-            lens
+        let kept = |buffers: &Buffers| {
+            let stores = &buffers.idle().stores;
+            stores.iter().map(|room| room.bytes().len()).collect::<Vec<_>>()
         };
-        let stores: Vec<_> = [100, 10, 50].map(|len| buffers.store(len * WORD).unwrap()).into();
-        drop(stores);
-        let fits = buffers.store(20 * WORD).unwrap();
-        assert_eq!((fits.as_ref().len() / WORD, lens(&buffers)), (50, vec![10, 100]));
-        let none_fits = buffers.store(200 * WORD).unwrap();
-        assert_eq!((none_fits.as_ref().len() / WORD, lens(&buffers)), (200, vec![100]));
+        drop([1000, 96, 512].map(|len| buffers.store(len).unwrap()));
+        assert_eq!(kept(&buffers), [1024, 96, 512], "rounded up a little");
+        let fits = buffers.store(400).unwrap();
+        assert_eq!((fits.as_ref().len(), kept(&buffers)), (512, vec![1024, 96]));
+        let none_fits = buffers.store(300).unwrap();
+        assert_eq!((none_fits.as_ref().len(), kept(&buffers)), (320, vec![1024, 96]));
+    }
+
+    #[test]
+    fn what_is_idle_is_bounded_and_the_oldest_goes() {
+        let buffers = Buffers::default();
+        let kept = |buffers: &Buffers| {
+            buffers.idle().stores.iter().map(|room| room.bytes().len() >> 20).sum::<usize>()
+        };
+        drop((1..12usize).map(|len| buffers.store(len << 20).unwrap()).collect::<Vec<_>>());
+        // 11 and 10 down to 6 MiB were kept last.
+        assert!((40..=64).contains(&kept(&buffers)), "{}", kept(&buffers));
+        assert_eq!(buffers.store(11 << 20).unwrap().as_ref().len(), 11 << 20);
+        assert!(!buffers.idle().stores.iter().any(|room| room.bytes().len() <= 1 << 20));
         drop(buffers.store(STORES_BYTES + 1).unwrap());
-        assert_eq!(lens(&buffers), Vec::<usize>::new(), "larger than what may be idle beside the others");
+        assert!(kept(&buffers) >= 40, "what is too large to be kept drives nothing out");
+        drop((0..STORES + 10).map(|_| buffers.store(8).unwrap()).collect::<Vec<_>>());
+        assert_eq!(buffers.idle().stores.len(), STORES);
     }
 }
