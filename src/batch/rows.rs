@@ -38,7 +38,7 @@ impl Dataset {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for a row the dataset does not have; those of
+    /// [`ErrorKind::InvalidArgument`] for a row the dataset does not have; those of
     /// reading it.
     pub fn gather(&self, rows: &[u64]) -> Result<RecordBatch> {
         self.check_rows(rows)?;
@@ -70,8 +70,8 @@ impl Dataset {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if there is no such column, or it is no text;
-    /// [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) if there are more than `most` values; those of reading the rows.
+    /// [`ErrorKind::InvalidArgument`] if there is no such column, or it is no text;
+    /// [`ErrorKind::TooLarge`] if there are more than `most` values; those of reading the rows.
     pub fn distinct(&self, name: &str, most: usize) -> Result<Vec<String>> {
         /// Rows a thread reads at a time.
         const STRIDE: u64 = 4096;
