@@ -44,7 +44,8 @@ use super::laps::{CLOSED, Laps};
 use super::sync::{AtomicU64, Ordering, UnsafeCell, Zeroed, zeroed};
 use crate::error::Result;
 use crossbeam::utils::CachePadded;
-use std::mem::{self, MaybeUninit};
+use std::mem::MaybeUninit;
+use std::ptr;
 
 /// The bit of a stamp that says filled, above every lap.
 const FILLED: u64 = 1 << 63;
@@ -148,7 +149,7 @@ impl<T> Mixed<T> {
                 slot.stamp.compare_exchange(filled, filled | BUSY, Ordering::Acquire, Ordering::Relaxed);
             if had.is_ok() {
                 // SAFETY: this thread made the slot busy, so that it has it until the stamp below.
-                slot.value.with_mut(|place| unsafe { mem::swap(&mut *place, value) });
+                slot.value.with_mut(|place| unsafe { ptr::swap(place, value) });
                 // Release pairs with the Acquire in `take` and of the exchange above.
                 slot.stamp.store(filled, Ordering::Release);
                 return;

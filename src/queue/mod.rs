@@ -25,8 +25,8 @@
 //!
 //! Waiting on several rings at once; async; a deadline for adding (closing and cancelling are how that ends).
 
+mod contract;
 mod ordered;
-mod queue;
 
 mod fifo;
 mod priority;
@@ -43,11 +43,11 @@ mod segments;
 mod sync;
 mod wait;
 
+pub use contract::{Queue, select_queue};
 pub use core::{PopError, PushError};
 pub use fifo::FifoQueue;
 pub use ordered::{Abandoned, Claim, Consumer, Pop, Producer, Ticket, ordered_ring};
 pub use priority::PriorityQueue;
-pub use queue::{Queue, select_queue};
 pub use registry::{Spec, attach, shared, shared_spec};
 pub use shuffle::RandomShuffleQueue;
 pub use wait::Waiters;
