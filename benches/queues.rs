@@ -94,9 +94,9 @@ impl Way for Locked {
 /// What stays in the shuffle queue.
 const MINIMUM: u64 = 64;
 
-/// All ways, and how many numbers stay in each.
 type Make = Box<dyn Fn() -> Box<dyn Way>>;
 
+/// All ways, and how many numbers stay in each.
 fn ways() -> [(&'static str, Make, u64); 6] {
     [
         ("crossbeam", Box::new(|| Box::new(channel::bounded::<u64>(CAPACITY))), 0),
@@ -112,35 +112,41 @@ fn ways() -> [(&'static str, Make, u64); 6] {
     ]
 }
 
-/// The time in which `producers` threads put all numbers in while `consumers` threads take all out but `stay`.
+/// The time in which `producers` threads put all numbers in while `consumers` threads take all out but `stay`: from the first
+/// step of the first to the last of the last.
 fn exchange(way: &dyn Way, producers: u64, consumers: u64, stay: u64) -> Duration {
     (0..stay).for_each(|_| way.put(0));
-    let start = Barrier::new((producers + consumers) as usize + 1);
+    let start = &Barrier::new((producers + consumers) as usize);
+    let timed = |work: &dyn Fn() -> u64| {
+        start.wait();
+        let started = Instant::now();
+        let sum = work();
+        (sum, started, Instant::now())
+    };
+    let (share, timed) = (ITEMS / producers, &timed);
     thread::scope(|scope| {
-        for producer in 0..producers {
-            let (share, start) = (ITEMS / producers, &start);
-            scope.spawn(move || {
-                start.wait();
-                (producer * share..(producer + 1) * share).for_each(|n| way.put(n));
-            });
-        }
-        let takers: Vec<_> = (0..consumers)
-            .map(|_| {
-                let start = &start;
+        let threads: Vec<_> = (0..producers + consumers)
+            .map(|thread| {
                 scope.spawn(move || {
-                    start.wait();
-                    (0..ITEMS / consumers).map(|_| black_box(way.take())).sum::<u64>()
+                    if thread < producers {
+                        let put = || (thread * share..(thread + 1) * share).for_each(|n| way.put(n));
+                        return timed(&|| {
+                            put();
+                            0
+                        });
+                    }
+                    timed(&|| (0..ITEMS / consumers).map(|_| black_box(way.take())).sum())
                 })
             })
             .collect();
-        start.wait();
-        let started = Instant::now();
-        let sum: u64 = takers.into_iter().map(|taker| taker.join().unwrap()).sum();
-        let elapsed = started.elapsed();
+        let ended: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        let sum: u64 = ended.iter().map(|(sum, ..)| sum).sum();
         // What stays inside may be numbers that count.
         let all = ITEMS * (ITEMS - 1) / 2;
         assert!(sum <= all && sum + stay * ITEMS >= all);
-        elapsed
+        let (first, last) =
+            (ended.iter().map(|ended| ended.1).min(), ended.iter().map(|ended| ended.2).max());
+        last.unwrap() - first.unwrap()
     })
 }
 
