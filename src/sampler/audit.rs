@@ -1,6 +1,8 @@
 //! Whether every row was delivered exactly once, in four words of memory.
 #![forbid(unsafe_code)]
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -66,6 +68,21 @@ impl Audit {
         self.merge(part);
     }
 
+    /// Counts each of `rows` as delivered: rows that follow one another have closed forms as all rows have.
+    ///
+    /// ```
+    /// use forebay::sampler::Audit;
+    /// let (mut one_by_one, mut at_once) = (Audit::default(), Audit::default());
+    /// one_by_one.add_all(&[5, 6, 7]);
+    /// at_once.add_run(5..8);
+    /// assert_eq!(at_once, one_by_one);
+    /// ```
+    pub fn add_run(&mut self, rows: Range<u64>) {
+        if rows.start < rows.end {
+            self.merge(Audit::complete(rows.end).less(Audit::complete(rows.start)));
+        }
+    }
+
     /// Adds what another audit counted.
     #[inline]
     pub fn merge(&mut self, other: Audit) {
@@ -128,6 +145,22 @@ mod tests {
     #[test]
     fn three_times_its_inverse_is_one() {
         assert_eq!(INVERSE_OF_3.wrapping_mul(3), 1);
+    }
+
+    #[test]
+    fn a_run_counts_as_its_rows_do() {
+        for start in [0, 1, 2, 3, 1000, u64::MAX / 3, u64::MAX - 40] {
+            for len in 0..30 {
+                let (mut expected, mut found) = (Audit::complete(7), Audit::complete(7));
+                expected.add_all(&(start..start + len).collect::<Vec<_>>());
+                found.add_run(start..start + len);
+                assert_eq!(found, expected, "{len} from {start}");
+            }
+        }
+        let mut audit = Audit::default();
+        #[expect(clippy::reversed_empty_ranges)]
+        audit.add_run(5..3);
+        assert_eq!(audit, Audit::default());
     }
 
     #[test]

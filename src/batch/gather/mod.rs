@@ -94,7 +94,16 @@ fn fill_rows(source: &RowSource<'_>, start: usize, rows: &mut [u64], audit: &mut
         RowSource::List(list) => rows.copy_from_slice(&list[start..start + rows.len()]),
         RowSource::Order(order, positions) => order.fill_wide(positions.start + start as u64, rows),
     }
-    audit.add_all(rows);
+    match *rows {
+        // All are compared, whatever is found: several at once.
+        [first, ..]
+            if source.in_order()
+                && rows.iter().zip(first..).fold(true, |run, (&row, next)| run & (row == next)) =>
+        {
+            audit.add_run(first..first + rows.len() as u64);
+        }
+        _ => audit.add_all(rows),
+    }
 }
 
 /// Makes batches of one plan, one at a time. Holds the scratch memory this takes, so that a gather allocates nothing.

@@ -12,7 +12,8 @@ use bytes::Bytes;
 
 use super::super::buffers::{Buffers, Store};
 use super::keys::{Run, Runs, unpack};
-use super::{Fault, Flat, Read, Stored, Values, array_of, bit};
+use super::levels::Bits;
+use super::{Fault, Flat, Read, Stored, Values, array_of};
 use crate::error::Result;
 
 /// A value of an array, made of a stored one.
@@ -84,16 +85,15 @@ impl<T: Cell> Values for Fixed<T> {
         }
     }
 
-    fn spread(&mut self, valid: &[u8], count: usize, rows: Range<usize>) {
+    fn spread(&mut self, valid: &Bits, count: usize, rows: Range<usize>) {
         let cells = &mut self.store.cells::<T>()[rows.clone()];
         let mut left = count;
-        for row in (0..cells.len()).rev() {
-            let is_valid = bit(valid, rows.start + row);
+        valid.each_back(rows, |row, is_valid| {
             // Looked at even where it is not needed, so that there is nothing to be guessed.
             let value = cells[left.saturating_sub(1)];
             cells[row] = if is_valid { value } else { T::zeroed() };
             left -= usize::from(is_valid);
-        }
+        });
     }
 
     fn finish(
@@ -175,13 +175,13 @@ impl Values for Cells {
         }
     }
 
-    fn spread(&mut self, valid: &[u8], count: usize, rows: Range<usize>) {
+    fn spread(&mut self, valid: &Bits, count: usize, rows: Range<usize>) {
         let width = self.width;
         let cells = &mut self.store.cells::<u8>()[rows.start * width..rows.end * width];
         let mut left = count;
         for row in (0..rows.len()).rev() {
             let cell = row * width..(row + 1) * width;
-            if bit(valid, rows.start + row) {
+            if valid.get(rows.start + row) {
                 left -= 1;
                 cells.copy_within(left * width..(left + 1) * width, cell.start);
             } else {

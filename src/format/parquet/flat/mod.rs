@@ -36,7 +36,7 @@ use super::pages::Pages;
 use crate::error::{Error, Result};
 use crate::format::piece::Decoded;
 use fixed::{Cells, Fixed};
-use levels::Levels;
+use levels::{Bits, Levels};
 use text::Text;
 use truths::Truths;
 
@@ -138,7 +138,7 @@ trait Values {
     fn values(&mut self, stored: Stored<'_>, count: usize, rows: Range<usize>) -> Read;
 
     /// Moves the values written for `rows`, `count` of them, to those whose bit in `valid` is set; the others are empty.
-    fn spread(&mut self, valid: &[u8], count: usize, rows: Range<usize>);
+    fn spread(&mut self, valid: &Bits, count: usize, rows: Range<usize>);
 
     /// Whether all of them are bytes that were found to be ASCII.
     fn are_ascii(&self) -> bool {
@@ -243,8 +243,8 @@ pub(super) fn decode(pages: &mut Pages, flat: &Flat<'_>, buffers: &Buffers) -> R
             _ => Stored::Keys(stored),
         };
         values.values(stored, count, rows.clone()).map_err(placed)?;
-        if count < rows.len() {
-            values.spread(levels.bits(), count, rows.clone());
+        if let Some(bits) = levels.bits().filter(|_| count < rows.len()) {
+            values.spread(bits, count, rows.clone());
         }
         num_rows = rows.end;
     }
@@ -279,11 +279,6 @@ fn prefixed(bytes: &[u8]) -> std::result::Result<(&[u8], &[u8]), Fault> {
     let (len, rest) = bytes.split_first_chunk::<4>().ok_or(Fault::Contradiction)?;
     let len = usize::try_from(u32::from_le_bytes(*len)).map_err(|_| Fault::Contradiction)?;
     rest.split_at_checked(len).ok_or(Fault::Contradiction)
-}
-
-/// Whether bit `index` is set.
-fn bit(bits: &[u8], index: usize) -> bool {
-    bits[index / 8] >> (index % 8) & 1 == 1
 }
 
 #[cold]

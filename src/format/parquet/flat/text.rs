@@ -16,7 +16,8 @@ use bytes::Bytes;
 
 use super::super::buffers::{Buffers, Store};
 use super::keys::{Run, Runs, unpack};
-use super::{Fault, Flat, Read, Stored, Values, bit, contradictory};
+use super::levels::Bits;
+use super::{Fault, Flat, Read, Stored, Values, contradictory};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Bytes copied at once.
@@ -258,13 +259,13 @@ impl<O: Offset> Values for Text<O> {
         Ok(())
     }
 
-    fn spread(&mut self, valid: &[u8], count: usize, rows: Range<usize>) {
+    fn spread(&mut self, valid: &Bits, count: usize, rows: Range<usize>) {
         // The offset before the first of the rows stands for a text that ends there.
         let ends = &mut self.offsets.cells::<O>()[rows.start..=rows.end];
         let mut left = count;
         for row in (0..rows.len()).rev() {
             ends[row + 1] = ends[left];
-            left -= usize::from(bit(valid, rows.start + row));
+            left -= usize::from(valid.get(rows.start + row));
         }
     }
 

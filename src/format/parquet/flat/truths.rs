@@ -10,7 +10,8 @@ use arrow::datatypes::DataType;
 use bytes::Bytes;
 
 use super::keys::{Run, Runs};
-use super::{Fault, Read, Stored, Values, bit, prefixed};
+use super::levels::Bits;
+use super::{Fault, Read, Stored, Values, prefixed};
 use crate::error::Result;
 
 pub(super) struct Truths(BooleanBufferBuilder);
@@ -50,10 +51,10 @@ impl Values for Truths {
         Ok(())
     }
 
-    fn spread(&mut self, valid: &[u8], count: usize, rows: Range<usize>) {
+    fn spread(&mut self, valid: &Bits, count: usize, rows: Range<usize>) {
         let mut next = rows.start + count;
         for row in rows.rev() {
-            let is_valid = bit(valid, row);
+            let is_valid = valid.get(row);
             next -= usize::from(is_valid);
             let value = is_valid && self.0.get_bit(next);
             self.0.set_bit(row, value);
