@@ -30,12 +30,11 @@
 //! Turns for single operations: one may overtake a taking of many that waits.
 
 use super::core::{Core, PopError, PushError};
-use super::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
+use super::sync::{AtomicU64, AtomicUsize, Lock, Ordering};
 use super::wait::Waiters;
 use crate::error::{Error, ErrorKind, Result};
 use crossbeam::utils::CachePadded;
 use std::collections::VecDeque;
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 /// The queue was cancelled.
@@ -56,9 +55,9 @@ pub(super) struct Blocking<C: Core> {
     /// Adders who found the queue full while it was open, and are still at it: each adds 1, and `ADMITTED` once that is settled.
     pending: CachePadded<AtomicU64>,
     /// Held by the one who takes many.
-    turn: Mutex<()>,
+    turn: Lock<()>,
     /// What was taken and given back.
-    aside: Mutex<VecDeque<C::Item>>,
+    aside: Lock<VecDeque<C::Item>>,
     /// Adders, for room.
     room: CachePadded<Waiters>,
     /// Takers, for elements or the end.
@@ -71,8 +70,8 @@ impl<C: Core> Blocking<C> {
             core,
             flags: AtomicUsize::new(0),
             pending: CachePadded::new(AtomicU64::new(0)),
-            turn: Mutex::new(()),
-            aside: Mutex::new(VecDeque::new()),
+            turn: Lock::new(()),
+            aside: Lock::new(VecDeque::new()),
             room: CachePadded::new(Waiters::new()),
             items: CachePadded::new(Waiters::new()),
         }
@@ -154,7 +153,7 @@ impl<C: Core> Blocking<C> {
 
     pub(super) fn size(&self) -> usize {
         // Relaxed: a hint, as below.
-        let aside = if self.flags.load(Ordering::Relaxed) & ASIDE == 0 { 0 } else { self.aside().len() };
+        let aside = if self.flags.load(Ordering::Relaxed) & ASIDE == 0 { 0 } else { self.aside.lock().len() };
         self.core.len() + aside
     }
 
@@ -238,7 +237,7 @@ impl<C: Core> Blocking<C> {
             return Ok(None);
         }
         // Nothing is put in any more. With the turn, nobody holds what it may give back.
-        let _turn = (!in_turn).then(|| self.turn());
+        let _turn = (!in_turn).then(|| self.turn.lock());
         match self.take_aside() {
             Some(value) => Ok(Some(value)),
             None => match self.pop() {
@@ -250,7 +249,7 @@ impl<C: Core> Blocking<C> {
 
     #[cold]
     fn take_aside(&self) -> Option<C::Item> {
-        let mut aside = self.aside();
+        let mut aside = self.aside.lock();
         let value = aside.pop_front();
         if aside.is_empty() {
             // Relaxed: a hint that spares a lock; it is set and taken away under the lock.
@@ -264,7 +263,7 @@ impl<C: Core> Blocking<C> {
         if n == 0 {
             return Ok(taken);
         }
-        let _turn = self.turn();
+        let _turn = self.turn.lock();
         while taken.len() < n {
             match self.items.wait_until(|| self.take(true).transpose()) {
                 Ok(value) => taken.push(value),
@@ -287,22 +286,12 @@ impl<C: Core> Blocking<C> {
         if taken.is_empty() {
             return;
         }
-        let mut aside = self.aside();
+        let mut aside = self.aside.lock();
         taken.into_iter().rev().for_each(|value| aside.push_front(value));
         // Relaxed: as in `take_aside`.
         self.flags.fetch_or(ASIDE, Ordering::Relaxed);
         drop(aside);
         self.items.wake_all();
-    }
-
-    fn aside(&self) -> MutexGuard<'_, VecDeque<C::Item>> {
-        // Nothing can panic under the lock.
-        self.aside.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn turn(&self) -> MutexGuard<'_, ()> {
-        // It guards no data that a panic could leave half done.
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why an adder is refused.

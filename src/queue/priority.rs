@@ -6,12 +6,12 @@ use super::core::{Core, PopError, PushError};
 use super::fifo::at_least_one;
 use super::forward::forward;
 use super::registry::{self, Spec};
-use super::sync::{Mutex, MutexGuard};
+use super::sync::Lock;
 use crate::error::Result;
 use std::any::type_name;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 forward! {
     /// A queue between threads whose elements carry a priority, bounded or not: the smallest leaves first, and of several with
@@ -67,7 +67,7 @@ impl<T: Send + 'static> PriorityQueue<T> {
 }
 
 struct Heap<T> {
-    elements: Mutex<Elements<T>>,
+    elements: Lock<Elements<T>>,
     capacity: Option<usize>,
 }
 
@@ -106,12 +106,7 @@ impl<T> Ord for Ranked<T> {
 
 impl<T> Heap<T> {
     fn new(capacity: Option<usize>) -> Self {
-        Heap { elements: Mutex::new(Elements { heap: BinaryHeap::new(), added: 0, closed: false }), capacity }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Elements<T>> {
-        // Nothing can panic under the lock: no code of the elements runs.
-        self.elements.lock().unwrap_or_else(PoisonError::into_inner)
+        Heap { elements: Lock::new(Elements { heap: BinaryHeap::new(), added: 0, closed: false }), capacity }
     }
 }
 
@@ -121,7 +116,7 @@ impl<T: Send> Core for Heap<T> {
     const WAKES_AFTER_RMW: bool = false;
 
     fn push(&self, (priority, value): (i64, T), admitted: bool) -> Result<(), PushError<(i64, T)>> {
-        let mut elements = self.lock();
+        let mut elements = self.elements.lock();
         if elements.closed && !admitted {
             return Err(PushError::Closed((priority, value)));
         }
@@ -135,7 +130,7 @@ impl<T: Send> Core for Heap<T> {
     }
 
     fn pop(&self) -> Result<(i64, T), PopError> {
-        let mut elements = self.lock();
+        let mut elements = self.elements.lock();
         match elements.heap.pop() {
             Some(Ranked { rank: Reverse((priority, _)), value }) => Ok((priority, value)),
             None if elements.closed => Err(PopError::Closed),
@@ -144,19 +139,19 @@ impl<T: Send> Core for Heap<T> {
     }
 
     fn close(&self) {
-        self.lock().closed = true;
+        self.elements.lock().closed = true;
     }
 
     fn is_closed(&self) -> bool {
-        self.lock().closed
+        self.elements.lock().closed
     }
 
     fn is_still_open(&self) -> bool {
-        !self.lock().closed
+        !self.elements.lock().closed
     }
 
     fn len(&self) -> usize {
-        self.lock().heap.len()
+        self.elements.lock().heap.len()
     }
 
     fn capacity(&self) -> Option<usize> {

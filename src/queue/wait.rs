@@ -54,12 +54,10 @@
 //! Fairness (whoever looks first wins); a list of waiters (the condition variable has one); waiting for several conditions
 //! at once.
 
-use super::sync::{
-    AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, WaitTimeoutResult, fence, order, spin_loop, yield_now,
-};
+use super::sync::{AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, fence, order, spin_loop, yield_now};
 use std::fmt;
 use std::sync::PoisonError;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Rounds of spinning, each twice as long as the one before: 63 pauses in all, well below the price of a park.
 const SPIN_ROUNDS: u32 = 6;
@@ -89,17 +87,13 @@ const YIELDS: u32 = 2;
 pub struct Waiters {
     /// Threads that wait and were not called; above zero, a waker takes the slow path. Written only under the lock.
     uncalled: AtomicUsize,
-    parked: Mutex<Parked>,
+    lock: Mutex<()>,
     called: Condvar,
-}
-
-/// What the lock guards.
-#[derive(Default)]
-struct Parked {
-    /// Threads between counting themselves and taking a call or leaving.
-    waiting: usize,
+    /// Threads between counting themselves and taking a call or leaving. As the next, read and written only under the lock,
+    /// which orders them.
+    waiting: AtomicUsize,
     /// Calls that no thread has taken yet.
-    calls: usize,
+    calls: AtomicUsize,
 }
 
 impl Waiters {
@@ -107,8 +101,10 @@ impl Waiters {
     pub fn new() -> Self {
         Waiters {
             uncalled: AtomicUsize::new(0),
-            parked: Mutex::new(Parked::default()),
+            lock: Mutex::new(()),
             called: Condvar::new(),
+            waiting: AtomicUsize::new(0),
+            calls: AtomicUsize::new(0),
         }
     }
 
@@ -243,13 +239,13 @@ impl Waiters {
 
     #[cold]
     fn wake(&self, all: bool) {
-        let mut parked = self.lock();
-        if parked.calls == parked.waiting {
+        let locked = self.lock();
+        let (waiting, calls) = self.parked();
+        if calls == waiting {
             return;
         }
-        parked.calls = if all { parked.waiting } else { parked.calls + 1 };
-        self.publish(&parked);
-        drop(parked);
+        self.set_parked(waiting, if all { waiting } else { calls + 1 });
+        drop(locked);
         if all {
             self.called.notify_all();
         } else {
@@ -257,15 +253,25 @@ impl Waiters {
         }
     }
 
-    fn publish(&self, parked: &Parked) {
-        // Relaxed: F1 follows in a thread that counts itself. Whoever else changes the numbers only makes a waker take the
-        // lock in vain, or leaves the word as it is.
-        self.uncalled.store(parked.waiting - parked.calls, Ordering::Relaxed);
+    /// How many threads wait and how many calls there are. Under the lock.
+    fn parked(&self) -> (usize, usize) {
+        // Relaxed, both: the lock orders them.
+        (self.waiting.load(Ordering::Relaxed), self.calls.load(Ordering::Relaxed))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Parked> {
+    /// Sets both, and says how many are uncalled. Under the lock.
+    fn set_parked(&self, waiting: usize, calls: usize) {
+        // Relaxed: the lock orders these two.
+        self.waiting.store(waiting, Ordering::Relaxed);
+        self.calls.store(calls, Ordering::Relaxed);
+        // Relaxed: F1 follows in a thread that counts itself. Whoever else changes the numbers only makes a waker take the
+        // lock in vain, or leaves the word as it is.
+        self.uncalled.store(waiting - calls, Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ()> {
         // Nothing can panic under the lock.
-        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -277,7 +283,10 @@ impl Default for Waiters {
 
 impl fmt::Debug for Waiters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Waiters").field("waiting", &self.lock().waiting).finish_non_exhaustive()
+        // Relaxed: a figure for people, of a moment that is over.
+        f.debug_struct("Waiters")
+            .field("waiting", &self.waiting.load(Ordering::Relaxed))
+            .finish_non_exhaustive()
     }
 }
 
@@ -292,51 +301,47 @@ struct Counted<'a>(&'a Waiters);
 
 impl<'a> Counted<'a> {
     fn new(waiters: &'a Waiters) -> Self {
-        let mut parked = waiters.lock();
-        parked.waiting += 1;
-        waiters.publish(&parked);
-        drop(parked);
+        let _locked = waiters.lock();
+        let (waiting, calls) = waiters.parked();
+        waiters.set_parked(waiting + 1, calls);
         Counted(waiters)
     }
 
     /// Sleeps until there is a call to take, or the deadline has passed without one.
     fn sleep(self, deadline: Option<Instant>) -> Slept {
         let waiters = self.0;
-        let mut parked = waiters.lock();
-        while parked.calls == 0 {
-            match deadline {
-                None => parked = waiters.called.wait(parked).unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let patience = deadline.saturating_duration_since(Instant::now());
-                    if patience.is_zero() {
-                        // With no call to take, there is none to pass on.
-                        parked.waiting -= 1;
-                        waiters.publish(&parked);
-                        drop(parked);
-                        std::mem::forget(self);
-                        return Slept::TimedOut;
-                    }
-                    let woken = waiters.called.wait_timeout(parked, patience);
-                    let (guard, _): (_, WaitTimeoutResult) = woken.unwrap_or_else(PoisonError::into_inner);
-                    parked = guard;
-                }
+        let mut locked = waiters.lock();
+        loop {
+            let (waiting, calls) = waiters.parked();
+            if calls > 0 {
+                // Both by one: who takes a call leaves the number of the uncalled as it is.
+                waiters.set_parked(waiting - 1, calls - 1);
+                std::mem::forget(self);
+                return Slept::Called;
             }
+            let patience = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            locked = match patience {
+                None => waiters.called.wait(locked).unwrap_or_else(PoisonError::into_inner),
+                Some(Duration::ZERO) => {
+                    // With no call to take, there is none to pass on.
+                    waiters.set_parked(waiting - 1, 0);
+                    std::mem::forget(self);
+                    return Slept::TimedOut;
+                }
+                Some(patience) => {
+                    let woken = waiters.called.wait_timeout(locked, patience);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
         }
-        // Both by one: who takes a call leaves the others' number of uncalled as it is.
-        parked.calls -= 1;
-        parked.waiting -= 1;
-        drop(parked);
-        std::mem::forget(self);
-        Slept::Called
     }
 }
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        let mut parked = self.0.lock();
-        parked.waiting -= 1;
+        let _locked = self.0.lock();
+        let (waiting, calls) = self.0.parked();
         // A call beyond the number of waiters was for this thread.
-        parked.calls = parked.calls.min(parked.waiting);
-        self.0.publish(&parked);
+        self.0.set_parked(waiting - 1, calls.min(waiting - 1));
     }
 }
