@@ -129,8 +129,10 @@ impl<T> Mixed<T> {
     fn choose(&self, position: u64, draws: &mut Draws) -> u64 {
         // Relaxed: it only chooses; the stamp has the last word.
         let head = self.pushes.head_seen.load(Ordering::Relaxed);
-        // Where the slot at `position` is free, all before the last lap is popped, whatever was seen of the head.
-        let inside = (self.laps.distance(head, position) + 1).min(self.slots.len() as u64);
+        // Where the position is not won, it may be behind the head. Where it is, its slot is free, so that all before the last lap is
+        // popped, whatever was seen of the head.
+        let distance = self.laps.distance(head.min(position), position);
+        let inside = (distance + 1).min(self.slots.len() as u64);
         self.laps.before(position, draws.below(inside))
     }
 
@@ -355,4 +357,24 @@ fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_behind_the_head_chooses_itself() {
+        let ring = Mixed::new(2, 0, 1).unwrap();
+        let old = ring.pushes.tail.load(Ordering::Relaxed);
+        // A push that fails to change places with what was popped looks at the head anew.
+        for n in 0..100 {
+            ring.push(n, false).unwrap();
+            ring.pop().unwrap();
+        }
+        assert!(ring.pushes.head_seen.load(Ordering::Relaxed) > old);
+        for position in [old, ring.laps.after(old)] {
+            assert_eq!(ring.choose(position, &mut Draws::new(1, position)), position);
+        }
+    }
 }
