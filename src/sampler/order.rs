@@ -26,7 +26,7 @@ pub enum Shuffle {
     ///
     /// Reads stay within `rows × blocks` rows for as many steps, so that a disk reads blocks and not rows, and data that
     /// has to be decoded (Parquet, compressed files) is decoded a few chunks at a time. The larger the group, the nearer to
-    /// `Exact`: how near is tabled in `benches/record/`.
+    /// `Exact`: a batch holds rows of one group, each of its rows equally likely.
     Block {
         /// Rows in a block: those of a row group or a record batch, or what a disk reads well in one go. At least 1.
         rows: u64,
