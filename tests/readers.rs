@@ -439,22 +439,22 @@ fn a_queue_that_panics_leaves_a_reader_that_works() {
     struct Broken;
     impl Queue<String> for Broken {
         fn enqueue(&self, _: String) -> Result<()> {
-            unimplemented!()
+            panic!("out of order")
         }
         fn enqueue_many(&self, _: Vec<String>) -> Result<()> {
-            unimplemented!()
+            panic!("out of order")
         }
         fn dequeue(&self) -> Result<String> {
             panic!("out of order")
         }
         fn dequeue_within(&self, _: std::time::Duration) -> Result<String> {
-            unimplemented!()
+            panic!("out of order")
         }
         fn dequeue_many(&self, _: usize) -> Result<Vec<String>> {
-            unimplemented!()
+            panic!("out of order")
         }
         fn dequeue_up_to(&self, _: usize) -> Result<Vec<String>> {
-            unimplemented!()
+            panic!("out of order")
         }
         fn close(&self, _: bool) {}
         fn cancel(&self) {}

@@ -41,16 +41,14 @@
 
 use super::core::{Backoff, Core, PopError, PushError};
 use super::laps::{CLOSED, Laps};
-use super::sync::{AtomicU64, Ordering, UnsafeCell, Zeroed, zeroed};
+use super::slot::{FILLED, Slot};
+use super::sync::{AtomicU64, Ordering, zeroed};
 use crate::error::Result;
 use crossbeam::utils::CachePadded;
 use std::mem::MaybeUninit;
 use std::ptr;
 
-/// The bit of a stamp that says filled, above every lap.
-const FILLED: u64 = 1 << 63;
-
-/// The bit of a filled slot's stamp that says that one thread has it to itself.
+/// The bit of a [filled](FILLED) slot's stamp that says that one thread has it to itself.
 const BUSY: u64 = 1 << 62;
 
 /// Draws before a push gives up changing places. Only others at work on what was drawn make one fail.
@@ -79,22 +77,6 @@ struct Pushes {
     /// What was last seen of `head`; never more than that.
     head_seen: AtomicU64,
 }
-
-struct Slot<T> {
-    /// A lap, `FILLED` and `BUSY`.
-    stamp: AtomicU64,
-    /// Initialised while the stamp says filled.
-    value: UnsafeCell<MaybeUninit<T>>,
-}
-
-impl<T> Default for Slot<T> {
-    fn default() -> Self {
-        Slot { stamp: AtomicU64::new(0), value: UnsafeCell::new(MaybeUninit::uninit()) }
-    }
-}
-
-// SAFETY: a stamp of zero is the default, and the value may be anything.
-unsafe impl<T> Zeroed for Slot<T> {}
 
 // SAFETY: a value is touched only by the thread that has its slot, by the invariants, and handed on by stamps that are stored with
 // Release and loaded with Acquire: values are sent, never shared.

@@ -40,6 +40,7 @@ mod laps;
 mod mixed;
 mod ring;
 mod segments;
+mod slot;
 mod sync;
 mod wait;
 

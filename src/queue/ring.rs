@@ -28,13 +28,11 @@
 
 use super::core::{Backoff, Core, PopError, PushError};
 use super::laps::{CLOSED, Laps};
-use super::sync::{AtomicU64, Ordering, UnsafeCell, Zeroed, zeroed};
+use super::slot::{FILLED, Slot};
+use super::sync::{AtomicU64, Ordering, zeroed};
 use crate::error::Result;
 use crossbeam::utils::CachePadded;
 use std::mem::MaybeUninit;
-
-/// The bit of a stamp that says filled, above every lap.
-const FILLED: u64 = 1 << 63;
 
 pub(super) struct Ring<T> {
     /// The position of the next pop.
@@ -44,22 +42,6 @@ pub(super) struct Ring<T> {
     slots: Box<[Slot<T>]>,
     laps: Laps,
 }
-
-struct Slot<T> {
-    /// A lap, and `FILLED`.
-    stamp: AtomicU64,
-    /// Initialised while the stamp says filled.
-    value: UnsafeCell<MaybeUninit<T>>,
-}
-
-impl<T> Default for Slot<T> {
-    fn default() -> Self {
-        Slot { stamp: AtomicU64::new(0), value: UnsafeCell::new(MaybeUninit::uninit()) }
-    }
-}
-
-// SAFETY: a stamp of zero is the default, and the value may be anything.
-unsafe impl<T> Zeroed for Slot<T> {}
 
 // SAFETY: a value is touched only by the thread that won its position, and handed on by the stamp, which is stored with Release and
 // loaded with Acquire: values are sent, never shared.
