@@ -7,13 +7,14 @@ use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 type Control = unsafe extern "C" fn(u32, u64, u64, u64) -> u64;
-type Violation = unsafe extern "C" fn(*mut u8, usize) -> usize;
+type Text = unsafe extern "C" fn(*mut u8, usize) -> usize;
 type Expect = unsafe extern "C" fn(*mut c_void, u32, u64, *const u8, usize) -> c_int;
 
 /// The test driver, for one test at a time.
 pub struct Driver {
     control: Control,
-    violation: Violation,
+    violation: Text,
+    failed: Text,
     expect: Expect,
     _alone: MutexGuard<'static, ()>,
 }
@@ -47,14 +48,21 @@ fn symbol(name: &CStr) -> *mut c_void {
     unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) }
 }
 
+fn text(of: Text) -> String {
+    let mut text = [0; 200];
+    // SAFETY: there is room for 200 bytes.
+    let len = unsafe { of(text.as_mut_ptr(), text.len()) };
+    String::from_utf8_lossy(&text[..len]).into_owned()
+}
+
 impl Driver {
     /// The test driver, empty and drawing its order from `seed`; `None`, which is said, with any other.
     pub fn alone(seed: u64) -> Option<Driver> {
         static ONE: Mutex<()> = Mutex::new(());
         let alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let (control, violation) = (symbol(c"testdriver_control"), symbol(c"testdriver_violation"));
-        let expect = symbol(c"testdriver_expect");
-        if control.is_null() || violation.is_null() || expect.is_null() {
+        let (failed, expect) = (symbol(c"testdriver_failed"), symbol(c"testdriver_expect"));
+        if [control, violation, failed, expect].iter().any(|symbol| symbol.is_null()) {
             println!("skipped: this driver is not the test driver");
             return None;
         }
@@ -62,7 +70,8 @@ impl Driver {
         let driver = unsafe {
             Driver {
                 control: mem::transmute::<*mut c_void, Control>(control),
-                violation: mem::transmute::<*mut c_void, Violation>(violation),
+                violation: mem::transmute::<*mut c_void, Text>(violation),
+                failed: mem::transmute::<*mut c_void, Text>(failed),
                 expect: mem::transmute::<*mut c_void, Expect>(expect),
                 _alone: alone,
             }
@@ -127,10 +136,12 @@ impl Driver {
     /// The first violation of the protocol, and how many there were.
     pub fn violations(&self) -> Option<(String, u64)> {
         let count = self.command(11, 0, 0, 0);
-        let mut text = [0; 200];
-        // SAFETY: there is room for 200 bytes.
-        let len = unsafe { (self.violation)(text.as_mut_ptr(), text.len()) };
-        (count > 0).then(|| (String::from_utf8_lossy(&text[..len]).into_owned(), count))
+        (count > 0).then(|| (text(self.violation), count))
+    }
+
+    /// The name of the call that was made to fail; empty where it was never made.
+    pub fn failed(&self) -> String {
+        text(self.failed)
     }
 
     /// Queues a kernel in the legacy default stream of `device` that must find `expected` at `at`.

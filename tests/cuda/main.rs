@@ -4,7 +4,7 @@
 
 mod control;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
 use std::time::Duration;
@@ -420,7 +420,7 @@ fn options_that_cannot_be_honoured_are_refused() {
 }
 
 /// Goes through a small dataset to the end, whatever fails; says how many errors there were.
-fn run_to_the_end(driver: &Driver) -> usize {
+fn run_to_the_end() -> usize {
     let builder =
         Loader::builder(&numbers(60)).batch_size(10).shuffle(Shuffle::Exact).seed(1).threads(1).depth(2);
     let loader = match builder.build_on_device(0) {
@@ -442,29 +442,49 @@ fn run_to_the_end(driver: &Driver) -> usize {
         }
     }
     assert_eq!(items, 6, "every batch has its item");
-    let _ = driver;
     errors
 }
+
+/// Whoever asks for a batch hears of a failure of these; others only tidy up, or have another call to fall back on.
+const WITHOUT_WHICH_NO_BATCH: [&str; 9] = [
+    "cuInit",
+    "cuDeviceGetCount",
+    "cuDeviceGet",
+    "cuDevicePrimaryCtxRetain",
+    "cuStreamCreate",
+    "cuMemHostAlloc",
+    "cuMemAlloc_v2",
+    "cuMemcpyHtoDAsync_v2",
+    "cuStreamWaitEvent",
+];
 
 #[test]
 fn a_failure_of_any_call_is_an_error_and_nothing_hangs() {
     let Some(driver) = Driver::alone(11) else { return };
-    assert_eq!(run_to_the_end(&driver), 0);
+    assert_eq!(run_to_the_end(), 0);
     driver.assert_clean();
-    // Threads make calls of their own: their number varies a little.
+    // How many calls there are depends on how the threads take turns: some are asked again until an answer comes.
     let calls = driver.calls() + 8;
     for how in [Failure::Once, Failure::OnceWithEffect, Failure::Sticky] {
-        let mut failed = 0;
+        let mut seen = BTreeSet::new();
         for at in 1..=calls {
             let before = cuda_leaks();
             driver.reset(at);
             driver.fail(at, how);
-            failed += (run_to_the_end(&driver) > 0) as u64;
+            let errors = run_to_the_end();
+            let failed = driver.failed();
+            assert!(
+                errors > 0 || !WITHOUT_WHICH_NO_BATCH.contains(&failed.as_str()),
+                "{failed}, call {at}, {how:?}"
+            );
+            seen.insert(failed);
             assert_eq!(driver.violations(), None, "call {at} of {calls}, {how:?}");
             let held = driver.held();
             assert!(held == Default::default() || cuda_leaks() != before, "call {at}, {how:?}: {held:?}");
         }
-        assert!(failed > calls / 3, "{failed} of {calls} failures were errors, {how:?}");
+        for name in WITHOUT_WHICH_NO_BATCH {
+            assert!(seen.contains(name), "{name} was never made to fail, {how:?}");
+        }
     }
     driver.reset(0);
 }

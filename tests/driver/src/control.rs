@@ -49,10 +49,28 @@ pub extern "C" fn testdriver_control(command: u32, a: u64, b: u64, c: u64) -> u6
 /// `to` has room for `cap` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn testdriver_violation(to: *mut u8, cap: usize) -> usize {
-    let state = state();
-    let len = state.first_violation.len().min(cap);
     // SAFETY: there is room, as promised.
-    unsafe { to.copy_from_nonoverlapping(state.first_violation.as_ptr(), len) };
+    unsafe { answer(&state().first_violation, to, cap) }
+}
+
+/// The name of the call that was made to fail, at most `cap` bytes of it; returns how many, 0 before it failed.
+///
+/// # Safety
+///
+/// `to` has room for `cap` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn testdriver_failed(to: *mut u8, cap: usize) -> usize {
+    // SAFETY: there is room, as promised.
+    unsafe { answer(state().failed, to, cap) }
+}
+
+/// # Safety
+///
+/// `to` has room for `cap` bytes.
+unsafe fn answer(text: &str, to: *mut u8, cap: usize) -> usize {
+    let len = text.len().min(cap);
+    // SAFETY: there is room, as promised.
+    unsafe { to.copy_from_nonoverlapping(text.as_ptr(), len) };
     len
 }
 

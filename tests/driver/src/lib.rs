@@ -38,12 +38,12 @@ thread_local! {
 }
 
 /// Counts a call, lets work happen, and fails if this call is to fail.
-fn call(work: impl FnOnce(&mut State) -> c_int) -> c_int {
-    call_that_may(false, work)
+fn call(name: &'static str, work: impl FnOnce(&mut State) -> c_int) -> c_int {
+    call_that_may(false, name, work)
 }
 
 /// As [`call`]; a call that `queues` work may do so and fail nevertheless, with an error of work before it.
-fn call_that_may(queues: bool, work: impl FnOnce(&mut State) -> c_int) -> c_int {
+fn call_that_may(queues: bool, name: &'static str, work: impl FnOnce(&mut State) -> c_int) -> c_int {
     let state = &mut *state();
     state.calls += 1;
     state.drift();
@@ -53,6 +53,7 @@ fn call_that_may(queues: bool, work: impl FnOnce(&mut State) -> c_int) -> c_int 
     match &state.failure {
         Some(failure) if failure.at == state.calls => {
             let (code, with_effect) = (failure.code, failure.with_effect);
+            state.failed = name;
             if failure.sticky {
                 state.broken = Some(code);
             }
@@ -66,17 +67,17 @@ fn call_that_may(queues: bool, work: impl FnOnce(&mut State) -> c_int) -> c_int 
 }
 
 /// As [`call`], with the device of the current context.
-fn call_within(work: impl FnOnce(&mut State, usize) -> c_int) -> c_int {
-    within(false, work)
+fn call_within(name: &'static str, work: impl FnOnce(&mut State, usize) -> c_int) -> c_int {
+    within(false, name, work)
 }
 
 /// As [`call_within`], for a call that queues work.
-fn queue_within(work: impl FnOnce(&mut State, usize) -> c_int) -> c_int {
-    within(true, work)
+fn queue_within(name: &'static str, work: impl FnOnce(&mut State, usize) -> c_int) -> c_int {
+    within(true, name, work)
 }
 
-fn within(queues: bool, work: impl FnOnce(&mut State, usize) -> c_int) -> c_int {
-    call_that_may(queues, |state| {
+fn within(queues: bool, name: &'static str, work: impl FnOnce(&mut State, usize) -> c_int) -> c_int {
+    call_that_may(queues, name, |state| {
         let device = CURRENT.get().wrapping_sub(CONTEXTS);
         if device < MAX_DEVICES && state.retained[device] > 0 { work(state, device) } else { INVALID_CONTEXT }
     })
@@ -84,12 +85,12 @@ fn within(queues: bool, work: impl FnOnce(&mut State, usize) -> c_int) -> c_int 
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuInit(_: c_uint) -> c_int {
-    call(|_| SUCCESS)
+    call("cuInit", |_| SUCCESS)
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuDriverGetVersion(version: *mut c_int) -> c_int {
-    call(|_| {
+    call("cuDriverGetVersion", |_| {
         unsafe { *version = 0 };
         SUCCESS
     })
@@ -114,7 +115,7 @@ pub unsafe extern "C" fn cuGetErrorName(code: c_int, name: *mut *const c_char) -
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuDeviceGetCount(count: *mut c_int) -> c_int {
-    call(|state| {
+    call("cuDeviceGetCount", |state| {
         unsafe { *count = state.devices as c_int };
         SUCCESS
     })
@@ -122,7 +123,7 @@ pub unsafe extern "C" fn cuDeviceGetCount(count: *mut c_int) -> c_int {
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuDeviceGet(device: *mut c_int, ordinal: c_int) -> c_int {
-    call(|state| {
+    call("cuDeviceGet", |state| {
         if !(0..state.devices as c_int).contains(&ordinal) {
             return INVALID_DEVICE;
         }
@@ -133,7 +134,7 @@ pub unsafe extern "C" fn cuDeviceGet(device: *mut c_int, ordinal: c_int) -> c_in
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuDeviceGetName(name: *mut c_char, len: c_int, device: c_int) -> c_int {
-    call(|_| {
+    call("cuDeviceGetName", |_| {
         let text = format!("test driver, device {device}\0");
         let len = text.len().min(len as usize);
         unsafe { name.cast::<u8>().copy_from_nonoverlapping(text.as_ptr(), len) };
@@ -144,7 +145,7 @@ pub unsafe extern "C" fn cuDeviceGetName(name: *mut c_char, len: c_int, device: 
 /// No device has any attribute.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, _: c_int, _: c_int) -> c_int {
-    call(|_| {
+    call("cuDeviceGetAttribute", |_| {
         unsafe { *value = 0 };
         SUCCESS
     })
@@ -152,7 +153,7 @@ pub unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, _: c_int, _: c_
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuDevicePrimaryCtxRetain(context: *mut *mut c_void, device: c_int) -> c_int {
-    call(|state| {
+    call("cuDevicePrimaryCtxRetain", |state| {
         if device as usize >= state.devices {
             return INVALID_DEVICE;
         }
@@ -164,7 +165,7 @@ pub unsafe extern "C" fn cuDevicePrimaryCtxRetain(context: *mut *mut c_void, dev
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuDevicePrimaryCtxRelease_v2(device: c_int) -> c_int {
-    call(|state| {
+    call("cuDevicePrimaryCtxRelease_v2", |state| {
         let device = device as usize;
         if state.retained[device] == 0 {
             state.violation(format!("the context of device {device} was released too often"));
@@ -180,7 +181,7 @@ pub extern "C" fn cuDevicePrimaryCtxRelease_v2(device: c_int) -> c_int {
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuCtxGetCurrent(context: *mut *mut c_void) -> c_int {
-    call(|_| {
+    call("cuCtxGetCurrent", |_| {
         unsafe { *context = CURRENT.get() as *mut c_void };
         SUCCESS
     })
@@ -188,7 +189,7 @@ pub unsafe extern "C" fn cuCtxGetCurrent(context: *mut *mut c_void) -> c_int {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuCtxSetCurrent(context: *mut c_void) -> c_int {
-    call(|state| {
+    call("cuCtxSetCurrent", |state| {
         let device = (context as usize).wrapping_sub(CONTEXTS);
         if !context.is_null() && (device >= MAX_DEVICES || state.retained[device] == 0) {
             return INVALID_CONTEXT;
@@ -200,7 +201,7 @@ pub extern "C" fn cuCtxSetCurrent(context: *mut c_void) -> c_int {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuCtxSynchronize() -> c_int {
-    call_within(|state, device| {
+    call_within("cuCtxSynchronize", |state, device| {
         let idle = |state: &State| {
             state.streams.values().all(|stream| stream.device != device || stream.queue.is_empty())
         };
@@ -210,7 +211,7 @@ pub extern "C" fn cuCtxSynchronize() -> c_int {
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuMemHostAlloc(at: *mut *mut c_void, len: usize, _: c_uint) -> c_int {
-    call_within(|state, _| match state.pinned.allocate(len) {
+    call_within("cuMemHostAlloc", |state, _| match state.pinned.allocate(len) {
         Some(address) => {
             unsafe { *at = address as *mut c_void };
             SUCCESS
@@ -221,7 +222,7 @@ pub unsafe extern "C" fn cuMemHostAlloc(at: *mut *mut c_void, len: usize, _: c_u
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuMemFreeHost(at: *mut c_void) -> c_int {
-    call_within(|state, _| {
+    call_within("cuMemFreeHost", |state, _| {
         let Some(len) = state.pinned.free(at as usize) else {
             state.violation("page-locked memory was freed twice".into());
             return INVALID_VALUE;
@@ -235,7 +236,7 @@ pub extern "C" fn cuMemFreeHost(at: *mut c_void) -> c_int {
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) -> c_int {
-    call_within(|state, device| {
+    call_within("cuMemGetInfo_v2", |state, device| {
         unsafe {
             *total = state.device_bytes;
             *free = state.device_bytes.saturating_sub(state.memory.held(Some(device)));
@@ -246,7 +247,7 @@ pub unsafe extern "C" fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) ->
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuMemAlloc_v2(at: *mut u64, len: usize) -> c_int {
-    call_within(|state, device| {
+    call_within("cuMemAlloc_v2", |state, device| {
         if len == 0 {
             return INVALID_VALUE;
         }
@@ -260,7 +261,7 @@ pub unsafe extern "C" fn cuMemAlloc_v2(at: *mut u64, len: usize) -> c_int {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuMemFree_v2(at: u64) -> c_int {
-    call_within(|state, _| {
+    call_within("cuMemFree_v2", |state, _| {
         if let Some((start, len)) = state.memory.block(at)
             && state.device_in_use(start, len)
         {
@@ -276,7 +277,7 @@ pub extern "C" fn cuMemFree_v2(at: u64) -> c_int {
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuStreamCreate(stream: *mut *mut c_void, _: c_uint) -> c_int {
-    call_within(|state, device| {
+    call_within("cuStreamCreate", |state, device| {
         let handle = state.handle();
         state.streams.insert(handle, Stream { device, queue: VecDeque::new() });
         unsafe { *stream = handle as *mut c_void };
@@ -286,7 +287,7 @@ pub unsafe extern "C" fn cuStreamCreate(stream: *mut *mut c_void, _: c_uint) -> 
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuStreamDestroy_v2(stream: *mut c_void) -> c_int {
-    call_within(|state, _| match state.streams.remove(&(stream as usize)) {
+    call_within("cuStreamDestroy_v2", |state, _| match state.streams.remove(&(stream as usize)) {
         Some(stream) => {
             if !stream.queue.is_empty() {
                 state.violation("a stream was destroyed before its work was done".into());
@@ -326,12 +327,12 @@ fn synchronize(state: &mut State, stream: *mut c_void, device: usize) -> c_int {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuStreamSynchronize(stream: *mut c_void) -> c_int {
-    call_within(|state, device| synchronize(state, stream, device))
+    call_within("cuStreamSynchronize", |state, device| synchronize(state, stream, device))
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuStreamWaitEvent(stream: *mut c_void, event: *mut c_void, _: c_uint) -> c_int {
-    queue_within(|state, device| match state.events.get(&(event as usize)) {
+    queue_within("cuStreamWaitEvent", |state, device| match state.events.get(&(event as usize)) {
         Some(found) => {
             let op = Op::Wait { event: event as usize, turn: found.recorded };
             enqueue(state, stream, device, op)
@@ -352,7 +353,7 @@ pub unsafe extern "C" fn cuMemcpyHtoDAsync_v2(
     len: usize,
     stream: *mut c_void,
 ) -> c_int {
-    queue_within(|state, device| {
+    queue_within("cuMemcpyHtoDAsync_v2", |state, device| {
         let pinned = state.pinned.holds(source as usize, len);
         let bytes = source.cast::<u8>();
         let hash = unsafe { hash(bytes, len) };
@@ -363,7 +364,7 @@ pub unsafe extern "C" fn cuMemcpyHtoDAsync_v2(
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut c_void, from: u64, len: usize, stream: *mut c_void) -> c_int {
-    queue_within(|state, device| {
+    queue_within("cuMemcpyDtoHAsync_v2", |state, device| {
         let pinned = state.pinned.holds(to as usize, len);
         let code = enqueue(state, stream, device, Op::ToHost { from, to: to as usize, len });
         // A copy to pageable memory returns when it is done.
@@ -373,7 +374,7 @@ pub extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut c_void, from: u64, len: usize, s
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuEventCreate(event: *mut *mut c_void, _: c_uint) -> c_int {
-    call_within(|state, device| {
+    call_within("cuEventCreate", |state, device| {
         let handle = state.handle();
         state.events.insert(handle, Event { device, ..Event::default() });
         unsafe { *event = handle as *mut c_void };
@@ -383,7 +384,7 @@ pub unsafe extern "C" fn cuEventCreate(event: *mut *mut c_void, _: c_uint) -> c_
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuEventDestroy_v2(event: *mut c_void) -> c_int {
-    call_within(|state, _| match state.events.remove(&(event as usize)) {
+    call_within("cuEventDestroy_v2", |state, _| match state.events.remove(&(event as usize)) {
         Some(event) => {
             if event.passed < event.recorded {
                 state.violation("an event was destroyed before it had passed".into());
@@ -396,7 +397,7 @@ pub extern "C" fn cuEventDestroy_v2(event: *mut c_void) -> c_int {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuEventRecord(event: *mut c_void, stream: *mut c_void) -> c_int {
-    queue_within(|state, device| match state.events.get_mut(&(event as usize)) {
+    queue_within("cuEventRecord", |state, device| match state.events.get_mut(&(event as usize)) {
         Some(found) if found.device == device => {
             found.recorded += 1;
             let turn = found.recorded;
@@ -409,7 +410,7 @@ pub extern "C" fn cuEventRecord(event: *mut c_void, stream: *mut c_void) -> c_in
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuEventQuery(event: *mut c_void) -> c_int {
-    call(|state| match state.events.get(&(event as usize)) {
+    call("cuEventQuery", |state| match state.events.get(&(event as usize)) {
         Some(event) if event.passed >= event.recorded => SUCCESS,
         Some(_) => NOT_READY,
         None => unknown_event(state),
@@ -418,7 +419,7 @@ pub extern "C" fn cuEventQuery(event: *mut c_void) -> c_int {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuEventSynchronize(event: *mut c_void) -> c_int {
-    call(|state| {
+    call("cuEventSynchronize", |state| {
         let key = event as usize;
         if !state.events.contains_key(&key) {
             return unknown_event(state);

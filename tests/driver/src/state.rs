@@ -66,6 +66,8 @@ pub struct Failure {
 pub struct State {
     pub calls: u64,
     pub failure: Option<Failure>,
+    /// The call that was made to fail; empty before.
+    pub failed: &'static str,
     pub broken: Option<i32>,
     pub random: u64,
     /// Work that a call lets happen on average, in sixteenths of an operation.
@@ -86,6 +88,7 @@ pub struct State {
 static STATE: Mutex<State> = Mutex::new(State {
     calls: 0,
     failure: None,
+    failed: "",
     broken: None,
     random: 1,
     eagerness: 16,
@@ -269,7 +272,7 @@ impl State {
         self.memory.clear();
         self.retained = [0; MAX_DEVICES];
         (self.calls, self.copies, self.violations) = (0, 0, 0);
-        (self.failure, self.broken) = (None, None);
+        (self.failure, self.failed, self.broken) = (None, "", None);
         self.first_violation.clear();
         (self.random, self.eagerness) = (seed | 1, 16);
         (self.devices, self.device_bytes) = (2, 8 << 30);
