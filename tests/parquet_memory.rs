@@ -58,9 +58,9 @@ fn row_groups_read_in_order_lie_one_where_the_other_lay() {
     writer.close().unwrap();
 
     let dataset = Dataset::open(&path).unwrap();
-    let allocated = |is_kept: bool| {
+    let allocated = |threads: usize, is_kept: bool| {
         let (mut kept, mut rows) = (Vec::new(), 0..ROWS);
-        let loader = Loader::builder(&dataset).batch_size(500).threads(0).depth(1).build().unwrap();
+        let loader = Loader::builder(&dataset).batch_size(500).threads(threads).depth(1).build().unwrap();
         let before = BYTES.load(Ordering::Relaxed);
         for batch in loader {
             let batch = batch.unwrap();
@@ -80,10 +80,15 @@ fn row_groups_read_in_order_lie_one_where_the_other_lay() {
         bytes as f64 / GROUP_BYTES as f64
     };
     // The last row group of a scan stays: who reads on may come to it.
-    let (first, again, kept, after) = (allocated(false), allocated(false), allocated(true), allocated(false));
+    let (first, again, kept, after) =
+        (allocated(0, false), allocated(0, false), allocated(0, true), allocated(0, false));
     println!(
         "row groups of memory: {first} at first, {again} then, {kept} where all batches are kept, {after} after that"
     );
+    // Two that come next, beside those that are read.
+    let ahead = allocated(3, false);
+    println!("{ahead} row groups more with three threads");
+    assert!(ahead < 5.0, "{ahead} row groups with three threads");
     assert!((1.0..1.7).contains(&first) && again < 1.7, "{first} row groups at first, {again} again");
     assert!((8.0..12.0).contains(&kept) && after < 0.2, "{kept} row groups kept, {after} after that");
 }

@@ -101,6 +101,23 @@ impl DecodedChunks {
         Ok(decoded)
     }
 
+    /// Whether somebody is decoding the piece under `key` at this moment.
+    pub(crate) fn is_being_decoded(&self, key: Key) -> bool {
+        let cell = self.lock().entries.get(&key).map(|entry| entry.piece.clone());
+        cell.is_some_and(|cell| matches!(cell.try_lock(), Err(TryLockError::WouldBlock)))
+    }
+
+    /// Whether the budget has room for as much as was decoded of `chunk`, beside it and what is kept of those after it.
+    pub(crate) fn has_room_ahead_of(&self, chunk: usize) -> bool {
+        let kept = self.lock();
+        let bytes = |entry: (&Key, &Entry)| match entry.0.0 {
+            of if of == chunk => entry.1.bytes.saturating_mul(2),
+            of if of > chunk => entry.1.bytes,
+            _ => 0,
+        };
+        kept.entries.iter().map(bytes).fold(0, u64::saturating_add) <= self.budget_bytes
+    }
+
     /// A number that differs from one call to the next.
     pub(crate) fn next_turn(&self) -> usize {
         // Relaxed: nothing is read or written by it.
@@ -134,6 +151,12 @@ impl DecodedChunks {
             let gone = kept.entries.remove(&oldest).expect("found among the entries");
             kept.bytes -= gone.bytes;
         }
+    }
+
+    /// What the piece under `key` takes; 0 where it is not kept.
+    #[cfg(test)]
+    pub(super) fn bytes_of(&self, key: Key) -> u64 {
+        self.lock().entries.get(&key).map_or(0, |entry| entry.bytes)
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {

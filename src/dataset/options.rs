@@ -248,9 +248,10 @@ impl OpenOptions {
     /// Bytes that may be held of what must be decoded or inflated: chunks of Parquet and compressed Arrow, compressed
     /// files. Default: 1 GiB, for all files of a list together.
     ///
-    /// Past it, chunks and files of records are decoded again when they are needed again; two are kept whatever the budget
-    /// is. An exact shuffle is refused then, and so is, when it is opened, a compressed file of a format that is read where
-    /// it lies: both with [`TooLarge`](crate::ErrorKind::TooLarge).
+    /// Where rows are read in order by several threads, who has nothing else to do decodes the two chunks that come next, as
+    /// long as there is room for them. Past the budget, chunks and files of records are decoded again when they are needed
+    /// again; two are kept whatever it is. An exact shuffle is refused then, and so is, when it is opened, a compressed file
+    /// of a format that is read where it lies: both with [`TooLarge`](crate::ErrorKind::TooLarge).
     pub fn decode_budget_bytes(mut self, bytes: u64) -> Self {
         self.decode_budget_bytes = bytes;
         self

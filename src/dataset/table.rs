@@ -31,6 +31,9 @@ pub(crate) struct Chunk {
     pub(crate) num_rows: u64,
 }
 
+/// Chunks that are decoded before a batch needs them, at most.
+const CHUNKS_AHEAD: usize = 2;
+
 impl Chunk {
     /// The chunks of `shard`, which have `chunk_rows` rows and `columns` of the shard.
     pub(crate) fn of_shard(
@@ -114,18 +117,43 @@ impl Table {
 
     /// Decodes those of `columns` of chunk `chunk` that must be and that nobody else is decoding, each caller beginning with
     /// another one: so workers that come to a chunk at the same time share the work, rather than wait for one another
-    /// column by column.
-    pub(crate) fn decode_ahead(&self, chunk: usize, columns: &[usize]) -> Result<()> {
+    /// column by column. Until others are done with theirs, columns of the chunks after it are decoded.
+    pub(crate) fn decode_shared(&self, chunk: usize, columns: &[usize]) -> Result<()> {
         let turn = self.decoded.next_turn() % columns.len().max(1);
         let (before, after) = columns.split_at(turn);
         for &column in after.iter().chain(before) {
-            if let Values::Encoded { decoder, column: at, .. } = &self.chunks[chunk].piece(column)?.values
-                && let Some(Err(error)) = self.decoded.try_get((chunk, column), || decode(&**decoder, *at))
-            {
+            self.decode_if_free(chunk, column)?;
+        }
+        let waits = || columns.iter().any(|&column| self.decoded.is_being_decoded((chunk, column)));
+        while waits() && self.decode_ahead(chunk, columns) {}
+        Ok(())
+    }
+
+    /// Decodes one of `columns` of the chunks after `chunk`, the first that must be and that nobody is decoding, where rows
+    /// come as they lie and the budget has room. Says whether there was one.
+    pub(crate) fn decode_ahead(&self, chunk: usize, columns: &[usize]) -> bool {
+        let end = self.chunks.len().min(chunk + 1 + CHUNKS_AHEAD);
+        if !self.rows.is_ascending() || !self.decoded.has_room_ahead_of(chunk) {
+            return false;
+        }
+        let mut ahead = (chunk + 1..end).flat_map(|next| columns.iter().map(move |&column| (next, column)));
+        // What is wrong there is found again, and told, by who comes to it.
+        ahead.any(|(next, column)| self.decode_if_free(next, column).unwrap_or(false))
+    }
+
+    /// Decodes column `column` of chunk `chunk`, if it must be and nobody does. Says whether it was decoded now.
+    fn decode_if_free(&self, chunk: usize, column: usize) -> Result<bool> {
+        let mut is_new = false;
+        if let Values::Encoded { decoder, column: at, .. } = &self.chunks[chunk].piece(column)?.values {
+            let decode = || {
+                is_new = true;
+                decode(&**decoder, *at)
+            };
+            if let Some(Err(error)) = self.decoded.try_get((chunk, column), decode) {
                 return Err(self.chunks[chunk].shard.place(error));
             }
         }
-        Ok(())
+        Ok(is_new)
     }
 
     /// The same table with other rows.

@@ -251,3 +251,75 @@ fn an_index_file_saves_the_scan() {
     let semicolons = Dataset::options().csv(CsvOptions::new().header(false)).open(&paths[0]).unwrap();
     assert_eq!(semicolons.len(), 3);
 }
+
+/// A Parquet file of two columns, `num_rows` rows and four to a row group.
+fn parquet(num_rows: i64) -> Vec<u8> {
+    let batch = RecordBatch::try_from_iter([
+        ("a", Arc::new((0..num_rows).collect::<Int64Array>()) as ArrayRef),
+        ("b", Arc::new((0..num_rows).rev().collect::<Int64Array>()) as ArrayRef),
+    ])
+    .unwrap();
+    let properties =
+        parquet::file::properties::WriterProperties::builder().set_max_row_group_row_count(Some(4)).build();
+    let mut bytes = Vec::new();
+    let mut writer =
+        parquet::arrow::ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    bytes
+}
+
+#[test]
+fn columns_of_the_next_two_row_groups_are_decoded_ahead_once_where_rows_come_in_order_and_fit() {
+    let (_folder, paths) = folder_of(&[("a.parquet", &parquet(20))]);
+    let ahead = |dataset: &Dataset, chunk: usize| {
+        let table = &dataset.tables()[0];
+        (0..9).take_while(|_| table.decode_ahead(chunk, &[0, 1])).count()
+    };
+    let dataset = Dataset::open(&paths[0]).unwrap();
+    assert_eq!([0, 0, 1, 4].map(|chunk| ahead(&dataset, chunk)), [4, 0, 2, 0]);
+    // What was decoded ahead is what is read.
+    let table = &dataset.tables()[0];
+    let has = |chunk, column| {
+        table.decoded.try_get((chunk, column), || Err(Error::malformed("not decoded"))).unwrap().is_ok()
+    };
+    assert!((1..=3).all(|chunk| has(chunk, 0) && has(chunk, 1)));
+    assert!(!has(0, 0) && !has(4, 1));
+    let rows = dataset.gather(&(0..20).collect::<Vec<_>>()).unwrap();
+    assert!(rows.column(0).as_primitive::<Int64Type>().values().iter().copied().eq(0..20));
+
+    // Half of the columns are wanted.
+    let dataset = Dataset::open(&paths[0]).unwrap();
+    assert!(dataset.tables()[0].decode_ahead(0, &[1]) && dataset.tables()[0].decode_ahead(0, &[1]));
+    assert!(!dataset.tables()[0].decode_ahead(0, &[1]));
+    // Rows that do not come as they lie.
+    assert_eq!(ahead(&Dataset::open(&paths[0]).unwrap().subset(&[3, 1]).unwrap(), 0), 0);
+    // A budget without room, once it is known what a row group takes.
+    let small = Dataset::options().decode_budget_bytes(100).open(&paths[0]).unwrap();
+    small.gather(&[0]).unwrap();
+    assert_eq!(ahead(&small, 0), 0);
+    // Room for three: what no longer fits beside two is left.
+    let bytes = |count: u64| count * 2 * dataset.tables()[0].decoded.bytes_of((1, 1));
+    for (budget, decoded) in [(bytes(1), 0), (bytes(2), 1), (bytes(3), 3), (bytes(4), 4)] {
+        let dataset = Dataset::options().decode_budget_bytes(budget).open(&paths[0]).unwrap();
+        dataset.gather(&[0]).unwrap();
+        assert_eq!(ahead(&dataset, 0), decoded, "{budget}");
+    }
+}
+
+#[test]
+fn a_damaged_row_group_ahead_is_told_by_who_comes_to_it() {
+    let mut bytes = parquet(20);
+    // The header of the first page of the second row group: the file begins with four bytes, a column takes the same each.
+    let starts: Vec<_> = bytes.windows(4).enumerate().filter(|(_, w)| w[..3] == [0x15, 0x04, 0x15]).collect();
+    let second = starts[2].0;
+    bytes[second..second + 2].fill(0xFF);
+    let (_folder, paths) = folder_of(&[("a.parquet", &bytes)]);
+    let dataset = Dataset::open(&paths[0]).unwrap();
+    let table = &dataset.tables()[0];
+    while table.decode_ahead(0, &[0, 1]) {}
+    assert!(table.decode_shared(0, &[0, 1]).is_ok());
+    let error = table.decode_shared(1, &[0, 1]).unwrap_err();
+    assert_eq!(error.location().record, Some(1), "{error}");
+    assert!(table.decode_shared(2, &[0, 1]).is_ok());
+}

@@ -168,7 +168,8 @@ impl Loader {
             self.checked = self.consumer.ready();
             if self.checked == 0 {
                 let begun = Instant::now();
-                if self.help(begun) {
+                // The first batch does not wait for what comes later.
+                if self.help(begun) || self.received_here() > 0 && self.worker.decode_ahead() {
                     self.clock.helping_ns += begun.elapsed().as_nanos() as u64;
                 } else {
                     self.consumer.wait_ready();

@@ -12,7 +12,7 @@ use super::state::{LoaderState, Options, Progress};
 use super::stats::Counters;
 use crate::batch::{Batch, BatchPlan, BatchPool, Gatherer, MapBatch, RowSource, Turn};
 use crate::error::{Error, ErrorKind, Result};
-use crate::queue::Producer;
+use crate::queue::{Claim, Producer, Ticket};
 use crate::sampler::{Audit, EpochOrder, Order, Partition, Steps};
 
 /// What every worker of a loader knows.
@@ -86,7 +86,7 @@ impl Worker {
     pub(super) fn run(mut self, shared: &Shared, producer: &Producer<Result<Made>>) {
         let mut asked = Instant::now();
         loop {
-            let Some(ticket) = producer.claim() else { return };
+            let Some(ticket) = self.claim(producer) else { return };
             let begun = Instant::now();
             let made = self.make(shared, ticket.position());
             ticket.fill(made);
@@ -94,6 +94,23 @@ impl Worker {
             shared.counters[self.number].worked(begun - asked, done - begun);
             asked = done;
         }
+    }
+
+    /// Claims a position. While none is free, what comes later is decoded, before this thread sleeps.
+    fn claim<'a>(&self, producer: &'a Producer<Result<Made>>) -> Option<Ticket<'a, Result<Made>>> {
+        loop {
+            match producer.try_claim() {
+                Claim::Ticket(ticket) => return Some(ticket),
+                Claim::Done => return None,
+                Claim::Full if self.decode_ahead() => {}
+                Claim::Full => return producer.claim(),
+            }
+        }
+    }
+
+    /// Decodes something that a later batch needs, if there is such a thing. A panic there is met again by who needs it.
+    pub(super) fn decode_ahead(&self) -> bool {
+        catch_unwind(AssertUnwindSafe(|| self.gatherer.decode_ahead())).unwrap_or(false)
     }
 
     /// Makes the batch at `position` of the ring. A panic becomes an error.

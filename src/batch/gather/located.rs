@@ -10,13 +10,15 @@ pub(super) struct Located {
     pub(super) chunks: Vec<u32>,
     /// The chunk and its first row, if the rows are one run of one chunk.
     pub(super) run: Option<(usize, u64)>,
+    /// The chunks of the first row and of the last, if the rows follow one another.
+    pub(super) span: Option<(usize, usize)>,
 }
 
 impl Located {
     pub(super) fn clear(&mut self) {
         self.rows.clear();
         self.chunks.clear();
-        self.run = None;
+        (self.run, self.span) = (None, None);
     }
 
     /// Locates all rows of a batch, and finds out whether they are a run.
@@ -30,6 +32,7 @@ impl Located {
             let ((chunk, row), (last_chunk, _)) =
                 (table.directory.locate(first), table.directory.locate(last));
             self.run = (chunk == last_chunk).then_some((chunk, row));
+            self.span = Some((chunk, last_chunk));
         }
         match self.run {
             Some((chunk, first)) => {

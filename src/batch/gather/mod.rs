@@ -191,6 +191,16 @@ impl Gatherer {
     ) -> Result<Gathered> {
         self.scratch.gather(&self.plan, rows, slot, lent, lend)
     }
+
+    /// Decodes a column of a chunk that comes soon, if rows come as they lie and chunks must be decoded: for who has nothing
+    /// else to do. Says whether there was one.
+    pub(crate) fn decode_ahead(&self) -> bool {
+        let Scratch { located, table_columns, .. } = &self.scratch;
+        let mut tables = self.plan.dataset.tables().iter().zip(located).zip(table_columns);
+        tables.any(|((table, located), columns)| {
+            located.span.is_some_and(|(_, chunk)| table.decode_ahead(chunk, columns))
+        })
+    }
 }
 
 impl Scratch {
@@ -231,8 +241,9 @@ impl Scratch {
         for ((located, table), columns) in
             self.located.iter().zip(plan.dataset.tables()).zip(&self.table_columns)
         {
-            if let Some((chunk, _)) = located.run {
-                table.decode_ahead(chunk, columns)?;
+            // Two chunks are kept whatever the budget is.
+            if let Some((first, last)) = located.span.filter(|(first, last)| last - first <= 1) {
+                (first..=last).try_for_each(|chunk| table.decode_shared(chunk, columns))?;
             }
         }
         for (lanes, column) in self.columns.iter_mut().zip(&plan.columns) {
