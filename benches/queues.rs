@@ -91,21 +91,24 @@ impl Way for Locked {
     }
 }
 
-/// What stays in the shuffle queue.
+/// What stays in the shuffle queue: little, so that the few that are inside are changed again and again, and half of what it holds,
+/// as in a pipeline that is to shuffle well.
 const MINIMUM: u64 = 64;
+const HALF: u64 = CAPACITY as u64 / 2;
 
 type Make = Box<dyn Fn() -> Box<dyn Way>>;
 
+fn shuffle(minimum: u64) -> Make {
+    Box::new(move || Box::new(RandomShuffleQueue::new(CAPACITY, minimum as usize, Some(7)).unwrap()))
+}
+
 /// All ways, and how many numbers stay in each.
-fn ways() -> [(&'static str, Make, u64); 6] {
+fn ways() -> [(&'static str, Make, u64); 7] {
     [
         ("crossbeam", Box::new(|| Box::new(channel::bounded::<u64>(CAPACITY))), 0),
         ("fifo", Box::new(|| Box::new(FifoQueue::new(CAPACITY).unwrap())), 0),
-        (
-            "shuffle",
-            Box::new(|| Box::new(RandomShuffleQueue::new(CAPACITY, MINIMUM as usize, Some(7)).unwrap())),
-            MINIMUM,
-        ),
+        ("shuffle", shuffle(MINIMUM), MINIMUM),
+        ("shuffle-half", shuffle(HALF), HALF),
         ("fifo-unbounded", Box::new(|| Box::new(FifoQueue::unbounded())), 0),
         ("priority", Box::new(|| Box::new(PriorityQueue::new(CAPACITY).unwrap())), 0),
         ("mutex", Box::new(|| Box::new(Locked::default())), 0),

@@ -73,7 +73,7 @@ impl<C: Core> Blocking<C> {
             turn: Lock::new(()),
             aside: Lock::new(VecDeque::new()),
             room: CachePadded::new(Waiters::new()),
-            items: CachePadded::new(Waiters::new()),
+            items: CachePadded::new(Waiters::looking_first_after(C::FIRST_ROUND)),
         }
     }
 

@@ -32,6 +32,9 @@ pub(super) trait Core: Send + Sync {
     /// that finds that word moved stays until what belongs to it is there.
     const WAKES_AFTER_RMW: bool;
 
+    /// The round of spinning in which who waits for an element looks for the first time (see [`Waiters`](super::Waiters)).
+    const FIRST_ROUND: u32 = 0;
+
     /// Puts `value` in. One who is `admitted` is not refused by the close.
     fn push(&self, value: Self::Item, admitted: bool) -> Result<(), PushError<Self::Item>>;
 

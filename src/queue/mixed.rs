@@ -94,7 +94,7 @@ impl<T> Mixed<T> {
             slots,
             laps: Laps::new(capacity),
             minimum: minimum as u64,
-            seed: mix(seed),
+            seed: mix(seed.wrapping_add(STEP)),
         })
     }
 
@@ -106,15 +106,11 @@ impl<T> Mixed<T> {
         (unsafe { self.slots.get_unchecked(index) }, lap)
     }
 
-    /// One of the positions from the head last seen to `position`, each with the same chance.
+    /// One of the positions from `head`, seen at some time, to `position`, which is won, each with the same chance.
     #[inline]
-    fn choose(&self, position: u64, draws: &mut Draws) -> u64 {
-        // Relaxed: it only chooses; the stamp has the last word.
-        let head = self.pushes.head_seen.load(Ordering::Relaxed);
-        // Where the position is not won, it may be behind the head. Where it is, its slot is free, so that all before the last lap is
-        // popped, whatever was seen of the head.
-        let distance = self.laps.distance(head.min(position), position);
-        let inside = (distance + 1).min(self.slots.len() as u64);
+    fn choose(&self, position: u64, head: u64, draws: &mut Draws) -> u64 {
+        // The slot is free, so that all before the last lap is popped, however old the head is.
+        let inside = (self.laps.distance(head, position) + 1).min(self.slots.len() as u64);
         self.laps.before(position, draws.below(inside))
     }
 
@@ -138,9 +134,10 @@ impl<T> Mixed<T> {
                 slot.stamp.store(filled, Ordering::Release);
                 return;
             }
-            // Relaxed: as in `choose`.
-            self.pushes.head_seen.store(self.pops.head.load(Ordering::Relaxed), Ordering::Relaxed);
-            chosen = self.choose(position, draws);
+            // Relaxed: as in `push`. Pops do not get past the position before its slot is filled.
+            let head = self.pops.head.load(Ordering::Relaxed);
+            self.pushes.head_seen.store(head, Ordering::Relaxed);
+            chosen = self.choose(position, head, draws);
         }
     }
 
@@ -208,6 +205,11 @@ impl<T: Send> Core for Mixed<T> {
 
     const WAKES_AFTER_RMW: bool = true;
 
+    /// Some 256 pauses, two or three microseconds: meanwhile pushes go on without anybody in their way. Who takes each value as
+    /// soon as it is there keeps the ring at its minimum, where the few slots that pushes mix are those that pops want, and both
+    /// pay for every line of the cache that goes from one core to the other.
+    const FIRST_ROUND: u32 = 8;
+
     #[inline]
     fn push(&self, value: T, admitted: bool) -> Result<(), PushError<T>> {
         let mut backoff = Backoff::new();
@@ -224,13 +226,15 @@ impl<T: Send> Core for Mixed<T> {
             let stamp = slot.stamp.load(Ordering::SeqCst);
             if stamp == lap {
                 let next = self.laps.after(position) | tail & CLOSED;
-                let mut draws = Draws::new(self.seed, position);
-                let chosen = self.choose(position, &mut draws);
+                // Relaxed: it only chooses; the stamp has the last word. Nor is it beyond the position, if that is won below.
+                let head = self.pushes.head_seen.load(Ordering::Relaxed);
                 // SeqCst: the change that `wake_one_after_rmw` speaks of.
                 match self.pushes.tail.compare_exchange_weak(tail, next, Ordering::SeqCst, Ordering::Relaxed)
                 {
                     Ok(_) => {
                         let mut value = MaybeUninit::new(value);
+                        let mut draws = Draws::new(self.seed, position);
+                        let chosen = self.choose(position, head, &mut draws);
                         self.mix(position, chosen, &mut draws, &mut value);
                         // SAFETY: this thread won the position, so that it has the slot until the stamp below; the stamp above
                         // said that there is no value in it.
@@ -312,13 +316,13 @@ impl<T> Drop for Mixed<T> {
     }
 }
 
-/// The random numbers of one push, a function of the seed and the position: SplitMix64 (Steele, Lea, Flood: *Fast splittable
-/// pseudorandom number generators*), whose states are counted by the positions; the draws after the first have a stream of their
-/// own that begins with the first number.
+/// The random numbers of one push, a function of the seed and the position: wyrand (Wang Yi, *wyhash*), whose states are counted by
+/// the positions; the draws after the first have a stream of their own that begins with the first number.
 struct Draws(u64);
 
-/// The odd number next to 2⁶⁴ over the golden ratio.
-const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+/// What wyrand adds to its state, and what it mixes in.
+const STEP: u64 = 0xa076_1d64_78bd_642f;
+const SALT: u64 = 0xe703_7ed1_a0b4_28db;
 
 impl Draws {
     #[inline]
@@ -329,34 +333,13 @@ impl Draws {
     /// A number below `bound`, which is not 0; each with the same chance, but for one part in 2⁶⁴ / `bound`.
     #[inline]
     fn below(&mut self, bound: u64) -> u64 {
-        self.0 = mix(self.0.wrapping_add(STEP));
+        self.0 = mix(self.0);
         ((u128::from(self.0) * u128::from(bound)) >> 64) as u64
     }
 }
 
 #[inline]
-fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_position_behind_the_head_chooses_itself() {
-        let ring = Mixed::new(2, 0, 1).unwrap();
-        let old = ring.pushes.tail.load(Ordering::Relaxed);
-        // A push that fails to change places with what was popped looks at the head anew.
-        for n in 0..100 {
-            ring.push(n, false).unwrap();
-            ring.pop().unwrap();
-        }
-        assert!(ring.pushes.head_seen.load(Ordering::Relaxed) > old);
-        for position in [old, ring.laps.after(old)] {
-            assert_eq!(ring.choose(position, &mut Draws::new(1, position)), position);
-        }
-    }
+fn mix(state: u64) -> u64 {
+    let product = u128::from(state) * u128::from(state ^ SALT);
+    (product >> 64) as u64 ^ product as u64
 }
