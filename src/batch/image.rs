@@ -16,6 +16,7 @@ pub(crate) struct BatchImage {
     columns: Box<[ImageColumn]>,
     pub(crate) len_bytes: usize,
     pub(crate) num_rows: usize,
+    num_holes: usize,
     pub(crate) delivered_bytes: u64,
     pub(crate) epoch: u64,
     pub(crate) step: u64,
@@ -52,10 +53,8 @@ impl Batch {
         assert!(self.lent.is_none(), "slots that are sent lend nothing");
         let plan = self.slot.context().clone();
         let mut len_bytes = plan.layout.fixed_bytes;
-        let columns = (0..plan.columns.len()).map(|number| {
-            let null_row = self
-                .validity(number)
-                .and_then(|validity| validity[..self.num_rows].iter().position(|&valid| valid == 0));
+        let columns = (0..plan.num_columns()).map(|number| {
+            let null_row = self.validity(number).and_then(|validity| self.null_row(validity));
             let items = match plan.layout.places[number] {
                 Place::Dense { .. } => 0..0,
                 Place::Runs { .. } => self.runs(number).2,
@@ -68,6 +67,7 @@ impl Batch {
             columns,
             len_bytes,
             num_rows: self.num_rows,
+            num_holes: self.num_holes,
             delivered_bytes: self.delivered_bytes,
             epoch: self.epoch,
             step: self.step,
@@ -80,7 +80,7 @@ impl Batch {
 impl BatchImage {
     /// Rows in each tensor, padding included.
     pub(crate) fn len(&self) -> usize {
-        if self.plan.layout.row_mask.is_some() { self.plan.layout.batch_size } else { self.num_rows }
+        self.plan.layout.rows_laid_out(self.num_rows + self.num_holes)
     }
 
     pub(crate) fn mask(&self) -> Option<usize> {
@@ -88,7 +88,7 @@ impl BatchImage {
     }
 
     pub(crate) fn columns(&self) -> impl Iterator<Item = (&str, &ColumnKind)> {
-        self.plan.columns.iter().map(|column| (column.field.name().as_str(), &column.kind))
+        (0..self.plan.num_columns()).map(|number| (self.plan.name(number), self.plan.kind(number)))
     }
 
     /// The column `name`, which may hold nulls if `nulls` says so.
@@ -108,7 +108,7 @@ impl BatchImage {
     /// The column `name`, its rows of varying length.
     pub(crate) fn ragged<T: Element>(&self, name: &str) -> Result<RunsImage> {
         let number = self.plan.column_number(name)?;
-        let dtype = match self.plan.columns[number].kind {
+        let dtype = match *self.plan.kind(number) {
             ColumnKind::Ragged { dtype } => dtype,
             ColumnKind::Bytes | ColumnKind::Text => DType::U8,
             _ => return Err(self.plan.wrong_view(number, "rows of varying length")),

@@ -7,14 +7,24 @@ use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 
 use super::col::{Col, Normalize};
 use super::gather::{Affine, CastRow, cast_row};
+use super::make::MapBatch;
+use super::map_rows::MapRows;
+use super::output::Output;
 use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{ColumnKind, ColumnShape, DType, SlotLayout, tensor_field};
+use crate::layout::{ColumnKind, ColumnShape, DType, Place, SlotLayout, tensor_field};
 
 /// Everything the batches of one loader have in common.
 pub(crate) struct BatchPlan {
     pub(crate) dataset: Dataset,
+    /// Those that are read from the dataset, which come first.
     pub(crate) columns: Vec<PlannedColumn>,
+    /// Those that are made, which come after them.
+    pub(crate) outputs: Vec<Output>,
+    /// Makes the outputs.
+    pub(crate) map_rows: Option<MapRows>,
+    /// Changes the whole batch, at last.
+    pub(crate) map_batch: Option<MapBatch>,
     pub(crate) schema: SchemaRef,
     pub(crate) layout: SlotLayout,
 }
@@ -45,20 +55,19 @@ pub(crate) struct Transform {
 }
 
 impl BatchPlan {
-    /// Plans batches of up to `batch_size` rows of `columns`; of all columns where none is named.
+    /// Plans batches of up to `batch_size` rows of `columns` of the dataset and of `outputs`.
     ///
     /// # Errors
     ///
     /// `InvalidArgument` for an unknown or repeated column, or a scale of integers; `Unsupported` for a column whose
     /// type no tensor holds.
-    pub(crate) fn new(dataset: &Dataset, columns: &[Col], batch_size: usize, row_mask: bool) -> Result<Self> {
-        let all: Vec<Col>;
-        let columns = if columns.is_empty() {
-            all = dataset.schema().fields().iter().map(|field| Col::from(field.name())).collect();
-            &all
-        } else {
-            columns
-        };
+    pub(crate) fn new(
+        dataset: &Dataset,
+        columns: &[Col],
+        outputs: &[Output],
+        batch_size: usize,
+        row_mask: bool,
+    ) -> Result<Self> {
         let mut planned: Vec<PlannedColumn> = Vec::with_capacity(columns.len());
         for column in columns {
             if planned.iter().any(|other| *other.field.name() == column.name) {
@@ -66,15 +75,53 @@ impl BatchPlan {
             }
             planned.push(plan(dataset, column)?);
         }
-        let shapes = planned.iter().map(|column| ColumnShape {
-            kind: &column.kind,
-            nullable: column.field.is_nullable(),
-            wide: is_wide(column.field.data_type()),
+        let mut fields: Vec<_> = planned.iter().map(|column| column.field.clone()).collect();
+        for output in outputs {
+            if fields.iter().any(|other| other.name() == output.name()) {
+                return Err(Error::invalid(format!("two columns of a batch are called '{}'", output.name())));
+            }
+            fields.push(output.field.clone());
+        }
+        let kinds =
+            planned.iter().map(|column| &column.kind).chain(outputs.iter().map(|output| &output.kind));
+        let shapes = fields.iter().zip(kinds).map(|(field, kind)| ColumnShape {
+            kind,
+            nullable: field.is_nullable(),
+            wide: is_wide(field.data_type()),
         });
         let layout = SlotLayout::new(shapes, batch_size, row_mask)?;
-        let fields: Vec<_> = planned.iter().map(|column| column.field.clone()).collect();
         let schema = Arc::new(Schema::new_with_metadata(fields, dataset.schema().metadata().clone()));
-        Ok(BatchPlan { dataset: dataset.clone(), columns: planned, schema, layout })
+        Ok(BatchPlan {
+            dataset: dataset.clone(),
+            columns: planned,
+            outputs: outputs.to_vec(),
+            map_rows: None,
+            map_batch: None,
+            schema,
+            layout,
+        })
+    }
+
+    pub(crate) fn num_columns(&self) -> usize {
+        self.schema.fields().len()
+    }
+
+    /// What column `number` is called.
+    pub(crate) fn name(&self, number: usize) -> &str {
+        self.schema.field(number).name()
+    }
+
+    /// What rows of column `number` are.
+    pub(crate) fn kind(&self, number: usize) -> &ColumnKind {
+        match number.checked_sub(self.columns.len()) {
+            None => &self.columns[number].kind,
+            Some(output) => &self.outputs[output].kind,
+        }
+    }
+
+    /// Where the output `index` lies.
+    pub(crate) fn output_place(&self, index: usize) -> &Place {
+        &self.layout.places[self.columns.len() + index]
     }
 }
 

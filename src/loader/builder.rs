@@ -7,11 +7,15 @@ use std::time::Instant;
 
 use crossbeam::utils::CachePadded;
 
+use super::ledger::Ledger;
 use super::state::{LoaderState, Options, Progress};
 use super::stats::Counters;
 use super::worker::{Shared, Worker};
 use super::{Clock, Loader};
-use crate::batch::{BatchMut, BatchPlan, Col, MapBatch, check_decode_budget};
+use crate::batch::{
+    BatchMut, BatchPlan, Col, MapBatch, MapRows, OnBadRecord, Output, Row, RowFn, RowWriter,
+    check_decode_budget,
+};
 use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Result};
 use crate::map::{Birthplace, ProcessUsage};
@@ -48,8 +52,18 @@ pub struct LoaderBuilder {
     #[cfg(feature = "cuda")]
     pub(super) device_depth: usize,
     pinned_cap_bytes: Option<usize>,
-    map: Option<MapBatch>,
+    map_rows: Option<AskedRows>,
+    map_batch: Option<MapBatch>,
+    on_bad_record: OnBadRecord,
     resume: Option<LoaderState>,
+}
+
+/// What [`LoaderBuilder::map_rows`] was told.
+#[derive(Clone)]
+struct AskedRows {
+    inputs: Vec<Col>,
+    outputs: Vec<Output>,
+    map: Arc<RowFn>,
 }
 
 impl LoaderBuilder {
@@ -69,12 +83,14 @@ impl LoaderBuilder {
             #[cfg(feature = "cuda")]
             device_depth: DEVICE_DEPTH_BATCHES,
             pinned_cap_bytes: None,
-            map: None,
+            map_rows: None,
+            map_batch: None,
+            on_bad_record: OnBadRecord::default(),
             resume: None,
         }
     }
 
-    /// The columns of each batch, in this order. Default: all, as they are.
+    /// The columns of each batch, in this order. Default: all, as they are, but the inputs of [`map_rows`](Self::map_rows).
     pub fn columns<C: Into<Col>>(mut self, columns: impl IntoIterator<Item = C>) -> Self {
         self.columns = columns.into_iter().map(Into::into).collect();
         self
@@ -178,6 +194,51 @@ impl LoaderBuilder {
         self
     }
 
+    /// A function that makes the columns `outputs` of each batch, row by row in the worker threads: decoding, tokenising,
+    /// augmentation. It reads the columns `inputs` of its row, which are left out of the batch unless
+    /// [`columns`](Self::columns) names them, and writes each output in its place in the memory the trainer gets; what it does
+    /// not write is zero, or empty. The outputs come after the columns.
+    ///
+    /// Inputs are seen where they lie in memory we own and in files vouched for ([`Immutable`](crate::Immutable)), in a copy of
+    /// the row elsewhere. If the function errs or panics, that is what the trainer gets in the place of the batch, with the
+    /// file and the record of the row.
+    ///
+    /// For the order to stay reproducible it must depend on nothing but the row: [`Row::rng`] gives random numbers that do.
+    /// Called again, it replaces what it was told before.
+    ///
+    /// ```
+    /// # use forebay::{Dataset, Loader, Output};
+    /// # fn main() -> forebay::Result<()> {
+    /// let clips = Dataset::from_tensor("wave", &[16], (0..160i16).collect())?;
+    /// let loader = Loader::builder(&clips).batch_size(5).seed(7);
+    /// let loader = loader.map_rows(["wave"], [Output::tensor::<f32>("crop", &[8])], |row, out| {
+    ///     let start = row.rng().below(16 - 8 + 1) as usize;
+    ///     let wave = &row.values::<i16>("wave")?[start..start + 8];
+    ///     for (to, &from) in out.tensor_mut::<f32>("crop")?.iter_mut().zip(wave) {
+    ///         *to = f32::from(from) / 32768.0;
+    ///     }
+    ///     Ok(())
+    /// });
+    /// for batch in loader.build()? {
+    ///     assert_eq!(batch?.tensor::<f32>("crop")?.shape(), [5, 8]);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn map_rows<C: Into<Col>>(
+        mut self,
+        inputs: impl IntoIterator<Item = C>,
+        outputs: impl IntoIterator<Item = Output>,
+        map: impl Fn(&Row<'_>, &mut RowWriter<'_>) -> Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        self.map_rows = Some(AskedRows {
+            inputs: inputs.into_iter().map(Into::into).collect(),
+            outputs: outputs.into_iter().collect(),
+            map: Arc::new(map),
+        });
+        self
+    }
+
     /// A function that changes each batch where it is made, in a worker thread: augmentation, normalisation of one's
     /// own. If it errs or panics, that is what the trainer gets in the place of the batch.
     ///
@@ -201,7 +262,37 @@ impl LoaderBuilder {
         mut self,
         map: impl Fn(&mut BatchMut<'_>) -> Result<()> + Send + Sync + 'static,
     ) -> Self {
-        self.map = Some(Arc::new(map));
+        self.map_batch = Some(Arc::new(map));
+        self
+    }
+
+    /// What becomes of a record that cannot be read. Default: its error comes in the place of its batch.
+    ///
+    /// A record that is skipped leaves a hole in its batch under [`Remainder::Pad`], masked as padding is; otherwise the batch is
+    /// shorter. No later row moves up, so that state, resume, ranks and audit count positions as if it had been delivered.
+    /// [`Loader::bad_records`] lists what was skipped. The limit is on different records, counted in the order of the
+    /// batches received since the loader was built: a batch with a record beyond it is an `Err` that lists the last ones.
+    ///
+    /// ```
+    /// use forebay::format::{CsvOptions, CsvType};
+    /// use forebay::{Dataset, Loader, OnBadRecord};
+    ///
+    /// # fn main() -> forebay::Result<()> {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("trips.csv");
+    /// std::fs::write(&path, "fare\n9.5\n4.0\n7,5\n3.0\n").unwrap();
+    ///
+    /// let trips = Dataset::options().csv(CsvOptions::new().column("fare", CsvType::F32).required("fare")).open(&path)?;
+    /// let mut loader =
+    ///     Loader::builder(&trips).batch_size(4).on_bad_record(OnBadRecord::Skip { limit: 10 }).build()?;
+    /// let batch = loader.next().expect("a batch")?;
+    /// assert_eq!(batch.tensor::<f32>("fare")?.as_slice(), [9.5, 4.0, 3.0]);
+    /// assert_eq!(loader.bad_records()[0].record, 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_bad_record(mut self, policy: OnBadRecord) -> Self {
+        self.on_bad_record = policy;
         self
     }
 
@@ -238,7 +329,7 @@ impl LoaderBuilder {
             partition: self.partition,
         };
         let row_mask = self.remainder == Remainder::Pad;
-        let plan = Arc::new(BatchPlan::new(&self.dataset, &self.columns, self.batch_size, row_mask)?);
+        let plan = Arc::new(self.plan(row_mask)?);
         if self.shuffle == Shuffle::Exact {
             check_decode_budget(&plan)?;
         }
@@ -261,9 +352,9 @@ impl LoaderBuilder {
             order: Order::new(self.dataset.len(), self.shuffle, self.seed),
             steps,
             options,
+            on_bad_record: self.on_bad_record,
             first_batch,
             num_batches,
-            map: self.map,
             counters: (0..=threads).map(|_| CachePadded::new(Counters::default())).collect(),
             plan,
         });
@@ -277,6 +368,7 @@ impl LoaderBuilder {
             epoch,
             progress,
             received: first_batch,
+            ledger: Ledger::new(self.on_bad_record),
             pending: None,
             birthplace: Birthplace::here()?,
             clock: Clock {
@@ -298,6 +390,31 @@ impl LoaderBuilder {
             loader.threads.push(thread);
         }
         Ok(loader)
+    }
+}
+
+impl LoaderBuilder {
+    fn plan(&self, row_mask: bool) -> Result<BatchPlan> {
+        let (inputs, outputs) = match &self.map_rows {
+            None => (&[][..], &[][..]),
+            Some(asked) => (&asked.inputs[..], &asked.outputs[..]),
+        };
+        let mut columns = self.columns.clone();
+        if columns.is_empty() {
+            let names = self.dataset.schema().fields().iter().map(|field| field.name());
+            let names = names.filter(|&name| inputs.iter().all(|input| input.name != *name));
+            columns.extend(names.map(Col::from));
+        }
+        if outputs.is_empty() && self.map_rows.is_some() {
+            return Err(Error::invalid("map_rows needs at least one output, found none"));
+        }
+        let mut plan = BatchPlan::new(&self.dataset, &columns, outputs, self.batch_size, row_mask)?;
+        let map_rows = self.map_rows.as_ref();
+        plan.map_rows = map_rows
+            .map(|asked| MapRows::new(&self.dataset, &asked.inputs, asked.map.clone()))
+            .transpose()?;
+        plan.map_batch = self.map_batch.clone();
+        Ok(plan)
     }
 }
 

@@ -15,6 +15,7 @@
 mod builder;
 #[cfg(feature = "cuda")]
 mod device;
+mod ledger;
 mod record_input;
 mod state;
 mod stats;
@@ -32,12 +33,13 @@ pub use record_input::{RecordInput, RecordInputBuilder};
 pub use state::LoaderState;
 pub use stats::{Bound, Stats};
 
-use crate::batch::Batch;
+use crate::batch::{BadRecord, Batch};
 use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Result};
 use crate::map::{Birthplace, ProcessUsage};
 use crate::queue::{Claim, Consumer, Pop};
 use crate::sampler::{Audit, Shuffle};
+use ledger::Ledger;
 use state::Progress;
 use worker::{Made, Shared, Worker};
 
@@ -78,6 +80,7 @@ pub struct Loader {
     epoch: u64,
     progress: Progress,
     received: u64,
+    ledger: Ledger,
     /// What an audit found, for the next call.
     pending: Option<Error>,
     birthplace: Birthplace,
@@ -130,11 +133,18 @@ impl Loader {
         self.audit_at(self.mark())
     }
 
+    /// The bad records that were left out of the batches received so far ([`OnBadRecord::Skip`](crate::OnBadRecord::Skip)), each
+    /// once, in the order they came.
+    pub fn bad_records(&self) -> &[BadRecord] {
+        self.ledger.records()
+    }
+
     /// What the loader did so far, and who is slow.
     pub fn stats(&self) -> Stats {
         let ring = (self.consumer.ready(), self.consumer.capacity());
         let pinned = self.shared.pool.memory().pinned_bytes();
-        Stats::new(&self.shared.counters, &self.clock, self.received_here(), self.threads.len(), ring, pinned)
+        let counts = (self.received_here(), self.ledger.skipped());
+        Stats::new(&self.shared.counters, &self.clock, counts, self.threads.len(), ring, pinned)
     }
 
     fn mark(&self) -> Mark {
@@ -246,7 +256,10 @@ impl Iterator for Loader {
         if let Some(error) = self.pending.take() {
             return Some(Err(error));
         }
-        let made = self.take()?;
+        let made = self.take()?.and_then(|mut made| {
+            self.ledger.add(std::mem::take(&mut made.bad))?;
+            Ok(made)
+        });
         self.account(&made);
         Some(made.map(|made| made.batch))
     }

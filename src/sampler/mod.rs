@@ -4,6 +4,7 @@
 //! seed, epoch ──epoch_key──▶ key ──Permutation──▶ position → row      order.rs, permutation.rs, block.rs
 //! position ◀── step × batch size ◀── Steps ◀── batch number           steps.rs, partition.rs
 //! rows delivered ──Audit──▶ each once?                                audit.rs
+//! seed, epoch, row ──RowRng──▶ random numbers of the row                rng.rs
 //! ```
 //!
 //! Everything here is a pure function of a few numbers: no memory that grows with the number of rows, no
@@ -36,9 +37,12 @@ mod steps;
 
 mod audit;
 
+mod rng;
+
 pub use audit::Audit;
 pub use key::epoch_key;
 pub use order::{EpochOrder, Order, Shuffle};
 pub use partition::Partition;
 pub use permutation::Permutation;
+pub use rng::RowRng;
 pub use steps::{Remainder, Steps};
