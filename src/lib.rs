@@ -104,7 +104,7 @@ mod loader;
 pub mod convert;
 
 pub use batch::{
-    BadRecord, Batch, BatchMut, Col, OnBadRecord, Output, Ragged, RaggedText, Row, RowWriter, Tensor,
+    BadRecord, Batch, BatchMut, Col, OnBadRecord, Output, Pad, Ragged, RaggedText, Row, RowWriter, Tensor,
     TensorColumns, TensorMut, col,
 };
 pub use dataset::{Dataset, OpenOptions, Source};

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use arrow::array::{ArrayData, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, make_array};
-use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
+use arrow::buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, SchemaRef};
 
@@ -51,7 +51,7 @@ impl Batch {
             Place::Dense { row_bytes, .. } => {
                 let values = match self.lent(number) {
                     Some(lent) => lent.clone(),
-                    None => self.slot.buffer(self.plan().dense_range(number, num_rows)),
+                    None => self.slot.buffer(self.plan().dense_range(number, num_rows, self.slot.bytes())),
                 };
                 dense(field.data_type(), num_rows, values, row_bytes, nulls)?
             }
@@ -61,6 +61,7 @@ impl Batch {
                 let offsets = self.slot.buffer(offsets.start..offsets.start + offset_bytes);
                 let items = match self.lent(number) {
                     Some(lent) => lent.clone(),
+                    None if self.plan().pad(number).is_some() => self.without_padding(number, num_rows)?,
                     None => self.slot.buffer(items),
                 };
                 let item_bytes = items.len();
@@ -78,6 +79,20 @@ impl Batch {
             }
         };
         Ok(make_array(data))
+    }
+}
+
+impl Batch {
+    /// A copy of the items of the first `num_rows` rows of a column that is padded.
+    fn without_padding(&self, number: usize, num_rows: usize) -> Result<Buffer> {
+        let padded = self.dense_bytes(number);
+        let row_bytes = padded.len().checked_div(self.len()).unwrap_or(0);
+        let lengths = self.lengths(self.plan().name(number))?;
+        let mut items = MutableBuffer::new(padded.len());
+        for (row, len) in lengths.into_iter().take(num_rows).enumerate() {
+            items.extend_from_slice(&padded[row * row_bytes..][..len * self.plan().item_bytes(number)]);
+        }
+        Ok(items.into())
     }
 }
 

@@ -5,9 +5,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Batch;
 use super::gather::RowSource;
 use super::make::{BatchMaker, BatchPool, Turn};
+use super::plan::PlannedPad;
+use super::{Batch, items_range};
 use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Location, Result};
 use crate::layout::{Place, SlotLayout};
@@ -111,21 +112,17 @@ impl BatchMaker {
 }
 
 /// Moves the first rows of a batch, all but those `holes` among `num_rows`, apart: the holes are null, empty, zero, and masked.
-pub(super) fn spread(bytes: &mut [u8], layout: &SlotLayout, num_rows: usize, holes: &[usize]) {
+/// `pad` gives what a column is padded with, by its number.
+pub(super) fn spread<'a>(
+    bytes: &mut [u8],
+    layout: &SlotLayout,
+    num_rows: usize,
+    holes: &[usize],
+    pad: impl Fn(usize) -> Option<&'a PlannedPad>,
+) {
     let mut is_hole = vec![false; num_rows];
     holes.iter().for_each(|&hole| is_hole[hole] = true);
-    let mut dense = |start: usize, row_bytes: usize| {
-        let mut from = num_rows - holes.len();
-        for to in (0..num_rows).rev() {
-            let at = start + to * row_bytes;
-            if is_hole[to] {
-                bytes[at..at + row_bytes].fill(0);
-            } else {
-                from -= 1;
-                bytes.copy_within(start + from * row_bytes..start + (from + 1) * row_bytes, at);
-            }
-        }
-    };
+    let mut dense = |start, row_bytes| move_apart(bytes, start, row_bytes, num_rows, &is_hole);
     layout.row_mask.into_iter().for_each(|mask| dense(mask, 1));
     for place in &layout.places {
         place.validity().into_iter().for_each(|mask| dense(mask, 1));
@@ -134,7 +131,15 @@ pub(super) fn spread(bytes: &mut [u8], layout: &SlotLayout, num_rows: usize, hol
             Place::Runs { .. } => {}
         }
     }
-    for place in &layout.places {
+    for (number, place) in layout.places.iter().enumerate() {
+        if let (Some(pad), &Place::Runs { table, .. }) = (pad(number), place) {
+            let items = items_range(bytes, table);
+            let row_bytes = items.len() / layout.batch_size;
+            move_apart(bytes, items.start, row_bytes, num_rows, &is_hole);
+            for &hole in holes {
+                pad.fill(&mut bytes[items.start + hole * row_bytes..][..row_bytes]);
+            }
+        }
         if let Place::Runs { offsets, wide, .. } = *place {
             // The items of a hole begin, and end, where those of the row after it begin.
             let width = if wide { 8 } else { 4 };
@@ -145,6 +150,20 @@ pub(super) fn spread(bytes: &mut [u8], layout: &SlotLayout, num_rows: usize, hol
                 }
                 bytes.copy_within(offsets + from * width..offsets + (from + 1) * width, offsets + to * width);
             }
+        }
+    }
+}
+
+/// Moves rows of `row_bytes` bytes each to where there is no hole among `num_rows`, and zeros the holes.
+fn move_apart(bytes: &mut [u8], start: usize, row_bytes: usize, num_rows: usize, is_hole: &[bool]) {
+    let mut from = is_hole.iter().filter(|&&is_hole| !is_hole).count();
+    for to in (0..num_rows).rev() {
+        let at = start + to * row_bytes;
+        if is_hole[to] {
+            bytes[at..at + row_bytes].fill(0);
+        } else {
+            from -= 1;
+            bytes.copy_within(start + from * row_bytes..start + (from + 1) * row_bytes, at);
         }
     }
 }
@@ -179,7 +198,7 @@ mod tests {
                     put_offset(&mut bytes, row, 3 * row.min(good));
                 }
                 put_offset(&mut bytes, 8, 3 * good);
-                spread(&mut bytes, &layout, 6, &holes);
+                spread(&mut bytes, &layout, 6, &holes, |_| None);
                 let mut before = 0;
                 for row in 0..8 {
                     let is_row = row < 6 && !holes.contains(&row);

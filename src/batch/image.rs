@@ -93,15 +93,20 @@ impl BatchImage {
 
     /// The column `name`, which may hold nulls if `nulls` says so.
     pub(crate) fn tensor<T: Element>(&self, name: &str, nulls: bool) -> Result<DenseImage> {
-        let (number, _, shape) = self.plan.tensor_column::<T>(name)?;
-        if let Some(row) = self.columns[number].null_row.filter(|_| !nulls) {
+        let (number, _) = self.plan.tensor_column::<T>(name)?;
+        let is_padded = self.plan.pad(number).is_some();
+        if let Some(row) = self.columns[number].null_row.filter(|_| !nulls && !is_padded) {
             return Err(Error::mismatch(format!(
                 "column '{name}' is null in row {row} of the batch: read it with tensor_with_validity, or give \
                  col(\"{name}\").fill(…)"
             )));
         }
-        let values = self.plan.dense_range(number, self.len()).start;
-        let shape = Shape::new(self.len(), shape)?;
+        let items = &self.columns[number].items;
+        let values = match self.plan.layout.places[number] {
+            Place::Dense { values, .. } => values,
+            Place::Runs { .. } => items.start,
+        };
+        let shape = self.plan.shape(number, self.len(), || items.len() / size_of::<T>())?;
         Ok(DenseImage { values, shape, validity: self.plan.layout.places[number].validity() })
     }
 
@@ -109,6 +114,9 @@ impl BatchImage {
     pub(crate) fn ragged<T: Element>(&self, name: &str) -> Result<RunsImage> {
         let number = self.plan.column_number(name)?;
         let dtype = match *self.plan.kind(number) {
+            _ if self.plan.pad(number).is_some() => {
+                return Err(self.plan.wrong_view(number, "rows as they were"));
+            }
             ColumnKind::Ragged { dtype } => dtype,
             ColumnKind::Bytes | ColumnKind::Text => DType::U8,
             _ => return Err(self.plan.wrong_view(number, "rows of varying length")),

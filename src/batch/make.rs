@@ -71,11 +71,11 @@ impl BatchMaker {
         turn: Turn,
     ) -> Result<(Batch, Audit)> {
         let (mut slot, gathered) = self.fill(target, rows, turn)?;
-        let layout = &self.plan().layout;
-        if layout.row_mask.is_none() {
+        let plan = self.plan();
+        if plan.layout.row_mask.is_none() {
             return self.finish(slot, gathered, (&[], None), turn);
         }
-        spread(slot.bytes(), layout, all.len(), holes);
+        spread(slot.bytes(), &plan.layout, all.len(), holes, |number| plan.pad(number));
         self.finish(slot, gathered, (holes, Some(all)), turn)
     }
 

@@ -15,6 +15,7 @@ mod image;
 mod make;
 mod map_rows;
 mod output;
+mod pad;
 mod plan;
 mod rows;
 mod stack;
@@ -43,11 +44,11 @@ pub(crate) use make::{BatchMaker, BatchPool, MapBatch, Turn};
 pub(crate) use map_rows::{MapRows, RowFn};
 pub use map_rows::{Row, RowWriter};
 pub use output::Output;
+pub use pad::Pad;
 pub(crate) use plan::{BatchPlan, check_decode_budget};
 pub(crate) use rows::RowReader;
 pub(crate) use stack::{stack, stack_field};
 pub use table::TensorColumns;
-#[cfg(feature = "cuda")]
 pub(crate) use tensor::Shape;
 pub use tensor::{Ragged, RaggedText, Tensor, TensorMut};
 
@@ -131,7 +132,8 @@ impl Batch {
     /// [`fill`](Col::fill) them.
     pub fn tensor<T: Element>(&self, name: &str) -> Result<Tensor<'_, T>> {
         let (tensor, validity) = self.tensor_with_validity(name)?;
-        if let Some(row) = validity.and_then(|validity| self.null_row(validity)) {
+        let is_padded = self.plan().pad(self.plan().column_number(name)?).is_some();
+        if let Some(row) = validity.filter(|_| !is_padded).and_then(|validity| self.null_row(validity)) {
             return Err(Error::mismatch(format!(
                 "column '{name}' is null in row {row} of the batch: read it with tensor_with_validity, or give \
                  col(\"{name}\").fill(…)"
@@ -143,16 +145,20 @@ impl Batch {
     /// As [`tensor`](Batch::tensor), with one byte a row, 1 for a value and 0 for a null, whose elements are zero.
     /// Without it (`None`) no row can be null.
     pub fn tensor_with_validity<T: Element>(&self, name: &str) -> Result<(Tensor<'_, T>, Option<&[u8]>)> {
-        let (number, dtype, shape) = self.plan().tensor_column::<T>(name)?;
+        let (number, dtype) = self.plan().tensor_column::<T>(name)?;
         let values = bytemuck::try_cast_slice(self.dense_bytes(number))
             .map_err(|e| Error::mismatch(format!("column '{name}' cannot be viewed as {dtype}: {e}")))?;
-        Ok((Tensor::new(values, self.len(), shape)?, self.validity(number)))
+        let shape = self.plan().shape(number, self.len(), || values.len())?;
+        Ok((Tensor::new(values, shape), self.validity(number)))
     }
 
     /// The column `name`, its rows slices of `T` of any length: a ragged list, or bytes (as `u8`).
     pub fn ragged<T: Element>(&self, name: &str) -> Result<Ragged<'_, T>> {
         let number = self.plan().column_number(name)?;
         let dtype = match *self.plan().kind(number) {
+            _ if self.plan().pad(number).is_some() => {
+                return Err(self.plan().wrong_view(number, "rows as they were"));
+            }
             ColumnKind::Ragged { dtype } => dtype,
             ColumnKind::Bytes | ColumnKind::Text => DType::U8,
             _ => return Err(self.plan().wrong_view(number, "rows of varying length")),
@@ -167,6 +173,44 @@ impl Batch {
         Ok(Ragged::new(&self.slot.bytes()[offsets], wide, items, self.validity(number)))
     }
 
+    /// How many items each row of the column `name` has, whose rows are of varying length, padded or not; none where it is null,
+    /// or padding.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` if the batch has no such column, or its rows are of one length.
+    pub fn lengths(&self, name: &str) -> Result<Vec<usize>> {
+        let number = self.plan().column_number(name)?;
+        let Place::Runs { .. } = self.plan().layout.places[number] else {
+            return Err(self.plan().wrong_view(number, "rows of varying length"));
+        };
+        let (offsets, wide, _) = self.runs(number);
+        let offsets = Ragged::<u8>::new(&self.slot.bytes()[offsets], wide, &[], None);
+        Ok((0..self.len()).map(|row| offsets.offset(row + 1) - offsets.offset(row)).collect())
+    }
+
+    /// Which elements of the column `name`, which is [padded](Col::pad), are items of a row: one byte each, 1 for an item and 0
+    /// for padding, in the shape of the tensor.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` if the batch has no such column, or it is not padded.
+    pub fn item_mask(&self, name: &str) -> Result<Vec<u8>> {
+        let number = self.plan().column_number(name)?;
+        if self.plan().pad(number).is_none() {
+            return Err(self.plan().wrong_view(number, "padded"));
+        }
+        let Some(row_bytes) = self.dense_bytes(number).len().checked_div(self.len()) else {
+            return Ok(Vec::new());
+        };
+        let padded_len = row_bytes / self.plan().item_bytes(number);
+        let mut mask = vec![0; self.len() * padded_len];
+        for (row, len) in self.lengths(name)?.into_iter().enumerate() {
+            mask[row * padded_len..][..len].fill(1);
+        }
+        Ok(mask)
+    }
+
     /// The column `name`, its rows text.
     pub fn text(&self, name: &str) -> Result<RaggedText<'_>> {
         let number = self.plan().column_number(name)?;
@@ -176,12 +220,12 @@ impl Batch {
         Ok(RaggedText(self.ragged::<u8>(name)?))
     }
 
-    /// The bytes of a column of one row length.
+    /// The bytes of a column of one row length, by nature or padded.
     fn dense_bytes(&self, number: usize) -> &[u8] {
         if let Some(lent) = self.lent(number) {
             return lent;
         }
-        &self.slot.bytes()[self.plan().dense_range(number, self.len())]
+        &self.slot.bytes()[self.plan().dense_range(number, self.len(), self.slot.bytes())]
     }
 
     /// The values, or the items, of a column that is lent.
@@ -206,14 +250,18 @@ impl Batch {
         let Place::Runs { table, offsets, wide, .. } = self.plan().layout.places[number] else {
             unreachable!("the column's kind and its place agree")
         };
-        let word = |at: usize| {
-            let bytes = self.slot.bytes()[at..at + 8].try_into().expect("8 bytes");
-            u64::from_ne_bytes(bytes) as usize
-        };
-        let (start, len) = (word(table), word(table + 8));
         let offset_bytes = (self.len() + 1) * if wide { 8 } else { 4 };
-        (offsets..offsets + offset_bytes, wide, start..start + len)
+        (offsets..offsets + offset_bytes, wide, items_range(self.slot.bytes(), table))
     }
+}
+
+/// Where the items lie of a column of varying row length, by its entry in the slot's table.
+fn items_range(slot: &[u8], table: usize) -> Range<usize> {
+    let word = |at: usize| {
+        let bytes = slot[at..at + 8].try_into().expect("8 bytes");
+        u64::from_ne_bytes(bytes) as usize
+    };
+    word(table)..word(table) + word(table + 8)
 }
 
 impl BatchPlan {
@@ -225,23 +273,53 @@ impl BatchPlan {
         })
     }
 
-    fn tensor_column<T: Element>(&self, name: &str) -> Result<(usize, DType, &[usize])> {
+    fn tensor_column<T: Element>(&self, name: &str) -> Result<(usize, DType)> {
         let number = self.column_number(name)?;
+        let dtype = match self.kind(number) {
+            ColumnKind::Tensor { dtype, .. } => Some(*dtype),
+            ColumnKind::Ragged { dtype } if self.pad(number).is_some() => Some(*dtype),
+            ColumnKind::Bytes if self.pad(number).is_some() => Some(DType::U8),
+            _ => None,
+        };
+        let dtype = dtype.filter(|&dtype| T::views(dtype));
+        dtype.map(|dtype| (number, dtype)).ok_or_else(|| self.wrong_view(number, T::DTYPE.name()))
+    }
+
+    /// The shape of `rows` rows of the tensor `number`; `len` says how many elements they have.
+    fn shape(&self, number: usize, rows: usize, len: impl Fn() -> usize) -> Result<Shape> {
         match self.kind(number) {
-            ColumnKind::Tensor { dtype, shape } if T::views(*dtype) => Ok((number, *dtype, shape)),
-            _ => Err(self.wrong_view(number, T::DTYPE.name())),
+            ColumnKind::Tensor { shape, .. } => Shape::new(rows, shape),
+            _ => {
+                let fixed = self.pad(number).and_then(|pad| pad.fixed).unwrap_or(0);
+                Shape::new(rows, &[len().checked_div(rows).unwrap_or(fixed)])
+            }
         }
     }
 
-    fn dense_range(&self, number: usize, rows: usize) -> Range<usize> {
+    /// Bytes of an item of column `number`, whose rows are of varying length.
+    fn item_bytes(&self, number: usize) -> usize {
+        match self.layout.places[number] {
+            Place::Runs { item_bytes, .. } => item_bytes,
+            Place::Dense { .. } => unreachable!("called for columns of varying row length"),
+        }
+    }
+
+    /// Where the first `rows` rows of the tensor `number` lie in a `slot`.
+    fn dense_range(&self, number: usize, rows: usize, slot: &[u8]) -> Range<usize> {
         match self.layout.places[number] {
             Place::Dense { values, row_bytes, .. } => values..values + rows * row_bytes,
-            Place::Runs { .. } => unreachable!("the column's kind and its place agree"),
+            // Padded: of the rows laid out, which are all that lie there.
+            Place::Runs { table, .. } => items_range(slot, table),
         }
     }
 
     fn wrong_view(&self, number: usize, asked: &str) -> Error {
-        Error::invalid(format!("column '{}' is {}, not {asked}", self.name(number), self.kind(number)))
+        let padded = if self.pad(number).is_some() { ", padded" } else { "" };
+        Error::invalid(format!(
+            "column '{}' is {}{padded}, not {asked}",
+            self.name(number),
+            self.kind(number)
+        ))
     }
 }
 
@@ -309,11 +387,16 @@ impl BatchMut<'_> {
     ///
     /// As [`Batch::tensor`], but for nulls, whose elements are zero.
     pub fn tensor_mut<T: Element>(&mut self, name: &str) -> Result<TensorMut<'_, T>> {
-        let (number, dtype, shape) = self.plan.tensor_column::<T>(name)?;
-        let range = self.plan.dense_range(number, self.num_rows);
-        let values = bytemuck::try_cast_slice_mut(&mut self.slot.bytes()[range])
+        let (number, dtype) = self.plan.tensor_column::<T>(name)?;
+        let mut range = self.plan.dense_range(number, self.num_rows, self.slot.bytes());
+        if self.plan.pad(number).is_some() {
+            let row_bytes = range.len().checked_div(self.plan.layout.rows_laid_out(self.num_rows));
+            range.end = range.start + row_bytes.unwrap_or(0) * self.num_rows;
+        }
+        let values: &mut [T] = bytemuck::try_cast_slice_mut(&mut self.slot.bytes()[range])
             .map_err(|e| Error::mismatch(format!("column '{name}' cannot be viewed as {dtype}: {e}")))?;
-        TensorMut::new(values, self.num_rows, shape)
+        let shape = self.plan.shape(number, self.num_rows, || values.len())?;
+        Ok(TensorMut::new(values, shape))
     }
 }
 

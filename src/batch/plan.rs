@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 
 use super::col::{Col, Normalize};
 use super::gather::{Affine, CastRow, cast_row};
@@ -39,6 +39,8 @@ pub(crate) struct PlannedColumn {
     /// The Arrow field of the batch's column.
     pub(crate) field: FieldRef,
     pub(crate) transform: Option<Transform>,
+    /// How rows of varying length are made equal.
+    pub(crate) pad: Option<PlannedPad>,
     /// One row of the value that stands for null.
     pub(crate) fill: Option<Box<[u8]>>,
     /// Bytes of one row as it lies in the dataset; zero where rows differ in length.
@@ -52,6 +54,29 @@ pub(crate) struct PlannedColumn {
 pub(crate) struct Transform {
     pub(crate) cast: CastRow,
     pub(crate) affine: Affine,
+}
+
+/// How rows of varying length are made equal.
+pub(crate) struct PlannedPad {
+    pub(crate) fixed: Option<usize>,
+    pub(crate) most: Option<usize>,
+    pub(crate) truncate: bool,
+    /// The element they are padded with.
+    element: Box<[u8]>,
+    /// Bytes of an item as it lies in the dataset.
+    pub(crate) source_width: usize,
+}
+
+impl PlannedPad {
+    /// Writes padding over `bytes`, whole elements.
+    pub(crate) fn fill(&self, bytes: &mut [u8]) {
+        match self.element.iter().all(|byte| *byte == self.element[0]) {
+            true => bytes.fill(self.element[0]),
+            false => {
+                bytes.chunks_exact_mut(self.element.len()).for_each(|to| to.copy_from_slice(&self.element))
+            }
+        }
+    }
 }
 
 impl BatchPlan {
@@ -119,6 +144,11 @@ impl BatchPlan {
         }
     }
 
+    /// How the rows of column `number` are padded.
+    pub(crate) fn pad(&self, number: usize) -> Option<&PlannedPad> {
+        self.columns.get(number)?.pad.as_ref()
+    }
+
     /// Where the output `index` lies.
     pub(crate) fn output_place(&self, index: usize) -> &Place {
         &self.layout.places[self.columns.len() + index]
@@ -144,6 +174,7 @@ fn plan(dataset: &Dataset, asked: &Col) -> Result<PlannedColumn> {
                 field.data_type()
             )));
         }
+        kind if asked.pad.is_some() => return plan_padded(column.table, column.index, kind, &field, asked),
         _ if asked.cast.is_some() || asked.is_arithmetic() || asked.fill.is_some() => {
             return refuse("cast, scale, normalize and fill apply to tensors");
         }
@@ -154,6 +185,7 @@ fn plan(dataset: &Dataset, asked: &Col) -> Result<PlannedColumn> {
                 kind: kind.clone(),
                 field,
                 transform: None,
+                pad: None,
                 fill: None,
                 source_row_bytes: 0,
                 source_width: 0,
@@ -161,6 +193,9 @@ fn plan(dataset: &Dataset, asked: &Col) -> Result<PlannedColumn> {
             });
         }
     };
+    if asked.pad.is_some() {
+        return refuse("pad applies to rows of varying length");
+    }
     let to = asked.cast.unwrap_or(dtype);
     if to == DType::Bool && dtype != DType::Bool {
         return refuse("numbers cannot be cast to bool");
@@ -194,10 +229,80 @@ fn plan(dataset: &Dataset, asked: &Col) -> Result<PlannedColumn> {
         kind: ColumnKind::Tensor { dtype: to, shape: shape.clone() },
         field,
         transform,
+        pad: None,
         fill,
         source_row_bytes,
         source_width: dtype.width_bytes(),
         num_elements,
+    })
+}
+
+/// A column of varying row length that is padded.
+fn plan_padded(
+    table: usize,
+    index: usize,
+    kind: &ColumnKind,
+    field: &FieldRef,
+    asked: &Col,
+) -> Result<PlannedColumn> {
+    let Some(pad) = asked.pad else { unreachable!("called for columns that are padded") };
+    let refuse = |what: &str| Err(Error::invalid(format!("column '{}' is {kind}: {what}", asked.name)));
+    let dtype = match kind {
+        ColumnKind::Ragged { dtype } => *dtype,
+        ColumnKind::Bytes => DType::U8,
+        _ => return refuse("lists and bytes can be padded"),
+    };
+    if asked.fill.is_some() || asked.normalize.is_some() {
+        return refuse("fill and normalize do not apply to padded rows, a null is a row without items");
+    }
+    let to = asked.cast.unwrap_or(dtype);
+    if to == DType::Bool {
+        return refuse("numbers cannot be cast to bool");
+    }
+    if asked.is_arithmetic() && !matches!(to, DType::F16 | DType::F32 | DType::F64) {
+        return refuse("scale needs floats: cast first, as in .cast::<f32>().scale(…)");
+    }
+    if let (Some(fixed), Some(most)) = (pad.fixed, pad.most)
+        && most < fixed
+    {
+        return refuse(&format!(
+            "expected to pad to no more than the {most} items a row may have, found {fixed}"
+        ));
+    }
+    let element = cast_value(pad.value, to).ok_or_else(|| {
+        Error::invalid(format!(
+            "the value {} that column '{}' is padded with is no {to}",
+            pad.value, asked.name
+        ))
+    })?;
+    let affine = Affine::scale(asked.scale.unwrap_or(1.0));
+    let transform =
+        (to != dtype || asked.is_arithmetic()).then(|| Transform { cast: cast_row(dtype, to), affine });
+    let field = match field.data_type() {
+        _ if to == dtype => field.clone(),
+        data_type => {
+            let item = Arc::new(Field::new("item", to.to_arrow(), false));
+            let list = if is_wide(data_type) { DataType::LargeList(item) } else { DataType::List(item) };
+            Arc::new(Field::new(&asked.name, list, field.is_nullable()))
+        }
+    };
+    Ok(PlannedColumn {
+        table,
+        index,
+        kind: if to == dtype { kind.clone() } else { ColumnKind::Ragged { dtype: to } },
+        field,
+        transform,
+        pad: Some(PlannedPad {
+            fixed: pad.fixed,
+            most: pad.most,
+            truncate: pad.truncate,
+            element: element.into(),
+            source_width: dtype.width_bytes(),
+        }),
+        fill: None,
+        source_row_bytes: 0,
+        source_width: 0,
+        num_elements: 0,
     })
 }
 

@@ -28,6 +28,7 @@ mod copy;
 mod lane;
 mod located;
 mod other;
+mod padded;
 mod parsed;
 mod row;
 mod runs;
