@@ -98,7 +98,7 @@ impl BatchMaker {
     }
 
     /// Makes a batch of a slot that was filled, in which some rows are holes: then `all` says which rows they all are.
-    fn finish(
+    pub(super) fn finish(
         &mut self,
         mut slot: SlotMut<Arc<BatchPlan>>,
         gathered: Gathered,

@@ -9,6 +9,7 @@
 mod arrow_view;
 mod bad;
 mod col;
+mod documents;
 mod gather;
 #[cfg(feature = "cuda")]
 mod image;
@@ -37,6 +38,7 @@ pub(crate) use arrow_view::{dense, primitive, refused};
 pub(crate) use bad::is_bad_record;
 pub use bad::{BadRecord, OnBadRecord};
 pub use col::{Col, col};
+pub(crate) use documents::{DocumentReader, Documents, Windows};
 pub(crate) use gather::RowSource;
 #[cfg(feature = "cuda")]
 pub(crate) use image::{BatchImage, DenseImage};

@@ -68,6 +68,11 @@ pub(crate) struct PlannedPad {
 }
 
 impl PlannedPad {
+    /// Bytes of an element.
+    pub(crate) fn width(&self) -> usize {
+        self.element.len()
+    }
+
     /// Writes padding over `bytes`, whole elements.
     pub(crate) fn fill(&self, bytes: &mut [u8]) {
         match self.element.iter().all(|byte| *byte == self.element[0]) {

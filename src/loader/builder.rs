@@ -7,13 +7,15 @@ use std::time::Instant;
 
 use crossbeam::utils::CachePadded;
 
+use super::buckets::Buckets;
 use super::ledger::Ledger;
+use super::packing::Packing;
 use super::state::{LoaderState, Options, Progress};
 use super::stats::Counters;
 use super::worker::{Shared, Worker};
 use super::{Clock, Loader};
 use crate::batch::{
-    BatchMut, BatchPlan, Col, MapBatch, MapRows, OnBadRecord, Output, Row, RowFn, RowWriter,
+    BatchMut, BatchPlan, Col, Documents, MapBatch, MapRows, OnBadRecord, Output, Row, RowFn, RowWriter,
     check_decode_budget,
 };
 use crate::dataset::Dataset;
@@ -55,6 +57,8 @@ pub struct LoaderBuilder {
     map_rows: Option<AskedRows>,
     map_batch: Option<MapBatch>,
     on_bad_record: OnBadRecord,
+    buckets: Option<(Col, u64)>,
+    pack: Option<(Col, usize)>,
     resume: Option<LoaderState>,
 }
 
@@ -86,6 +90,8 @@ impl LoaderBuilder {
             map_rows: None,
             map_batch: None,
             on_bad_record: OnBadRecord::default(),
+            buckets: None,
+            pack: None,
             resume: None,
         }
     }
@@ -266,6 +272,76 @@ impl LoaderBuilder {
         self
     }
 
+    /// Makes batches of rows of about the same length, so that little of them is padding: the rows of every `batches` batches in
+    /// the order of the epoch are sorted by the length of `column`, whose rows are of varying length, and cut into batches,
+    /// which come in random order. Where an epoch's last batch is not full, it stays the last.
+    ///
+    /// Which rows a batch has is a function of its number, as ever, and of the lengths of the rows of its window: each row comes
+    /// once, whatever the number of threads, and a resume costs that the lengths of one window are read. They are read from
+    /// offsets, a few bytes a row; where rows are parsed from records, each record of the window is parsed once more. The more
+    /// batches, the less padding, and the further the order is from that of the shuffle.
+    ///
+    /// ```
+    /// use forebay::{Dataset, Loader, Pad, Shuffle, col};
+    /// # use arrow::array::{ArrayRef, ListArray, RecordBatch};
+    /// # use arrow::datatypes::Int32Type;
+    ///
+    /// # fn main() -> forebay::Result<()> {
+    /// # let rows = (0..100).map(|row| Some((0..row % 10).map(Some)));
+    /// # let tokens = std::sync::Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(rows)) as ArrayRef;
+    /// # let texts = Dataset::from_batches([RecordBatch::try_from_iter([("tokens", tokens)]).unwrap()])?;
+    /// // A hundred rows of 0 to 9 tokens, ten of each length.
+    /// let loader = Loader::builder(&texts)
+    ///     .columns([col("tokens").pad(Pad::longest())])
+    ///     .batch_size(10)
+    ///     .shuffle(Shuffle::Exact)
+    ///     .bucket_by_length("tokens", 10);
+    /// for batch in loader.build()? {
+    ///     let batch = batch?;
+    ///     let lengths = batch.lengths("tokens")?;
+    ///     assert!(lengths.iter().all(|&len| len == lengths[0])); // no padding at all
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn bucket_by_length(mut self, column: impl Into<Col>, batches: u64) -> Self {
+        self.buckets = Some((column.into(), batches));
+        self
+    }
+
+    /// Packs documents into windows of `len` items, which are the rows of the batches: the rows of `column`, whose rows are of
+    /// varying length, follow one another in the order of the epoch, and are cut wherever a window ends. No item is lost, and none
+    /// but the last window of an epoch is filled up, with zeros or what [`Col::pad`] would.
+    ///
+    /// A batch has three tensors of windows × `len`: `column` itself; `column_segments`, the number of the document in its window,
+    /// from 1 on, and 0 behind the last; and `column_positions`, the item's place in its part of the document, from 0 on.
+    ///
+    /// To know where a window begins, the length of every document is read (from offsets: 4 or 8 bytes each) when the loader is
+    /// built, and once more in each epoch that has an order of its own; 8 bytes are kept for 256 documents. From there on a
+    /// window is found by reading the lengths of at most 256 documents more than it has.
+    ///
+    /// ```
+    /// use forebay::{Dataset, Loader};
+    /// # use arrow::array::{ArrayRef, ListArray, RecordBatch};
+    /// # use arrow::datatypes::Int32Type;
+    ///
+    /// # fn main() -> forebay::Result<()> {
+    /// # let rows = [vec![1, 2, 3], vec![4], vec![5, 6]].map(|row| Some(row.into_iter().map(Some)));
+    /// # let tokens = std::sync::Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(rows)) as ArrayRef;
+    /// # let texts = Dataset::from_batches([RecordBatch::try_from_iter([("tokens", tokens)]).unwrap()])?;
+    /// // Documents of [1, 2, 3], [4] and [5, 6].
+    /// let batch = Loader::builder(&texts).pack("tokens", 5).batch_size(2).build()?.next().expect("windows")?;
+    /// assert_eq!(batch.tensor::<i32>("tokens")?.as_slice(), [1, 2, 3, 4, 5, 6, 0, 0, 0, 0]);
+    /// assert_eq!(batch.tensor::<i32>("tokens_segments")?.as_slice(), [1, 1, 1, 2, 3, 1, 0, 0, 0, 0]);
+    /// assert_eq!(batch.tensor::<i32>("tokens_positions")?.as_slice(), [0, 1, 2, 0, 0, 0, 0, 0, 0, 0]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn pack(mut self, column: impl Into<Col>, len: usize) -> Self {
+        self.pack = Some((column.into(), len));
+        self
+    }
+
     /// What becomes of a record that cannot be read. Default: its error comes in the place of its batch.
     ///
     /// A record that is skipped leaves a hole in its batch under [`Remainder::Pad`], masked as padding is; otherwise the batch is
@@ -310,9 +386,12 @@ impl LoaderBuilder {
     /// hold; `Mismatch`, with the difference, for a state of another dataset or other options; `TooLarge` for an exact
     /// shuffle of chunks that must be decoded and do not fit their budget; `Device` if the driver of a GPU fails.
     pub fn build(self) -> Result<Loader> {
-        let steps = Steps::new(self.dataset.len(), self.batch_size as u64, self.remainder)?;
-        let steps = steps.partition(self.partition)?;
         self.shuffle.check()?;
+        let order = Order::new(self.dataset.len(), self.shuffle, self.seed);
+        let packing = self.packing(order)?;
+        let num_rows = packing.as_ref().map_or(self.dataset.len(), Packing::num_windows);
+        let steps = Steps::new(num_rows, self.batch_size as u64, self.remainder)?;
+        let steps = steps.partition(self.partition)?;
         if self.depth == Some(0) {
             return Err(Error::invalid("depth must be at least 1 batch, found 0"));
         }
@@ -327,11 +406,12 @@ impl LoaderBuilder {
             global_batch: steps.global_batch(),
             remainder: self.remainder,
             partition: self.partition,
+            grouping: self.grouping(),
         };
         let row_mask = self.remainder == Remainder::Pad;
-        let plan = Arc::new(self.plan(row_mask)?);
+        let plan = Arc::new(self.plan(packing.as_ref(), row_mask)?);
         if self.shuffle == Shuffle::Exact {
-            check_decode_budget(&plan)?;
+            check_decode_budget(packing.as_ref().map_or(&plan, |packing| packing.documents.plan()))?;
         }
         self.dataset.advise(self.shuffle == Shuffle::None);
         let (epoch, step, progress) = match &self.resume {
@@ -345,11 +425,15 @@ impl LoaderBuilder {
             let affordable = DEPTH_BYTES / plan.layout.fixed_bytes.max(1);
             (2 * threads + 4).max(DEPTH_BATCHES).min(affordable.max(2))
         });
+        let buckets = self.bucketing(&steps, depth)?;
         let memory = SlotMemory::new(self.staging, self.pinned_cap_bytes)?;
         let shared = Arc::new(Shared {
             // Those in the ring, one in each worker's hands, one in the trainer's and one it just let go of.
             pool: SlotPool::new(memory, threads + 1, depth + threads + 2, plan.clone()),
-            order: Order::new(self.dataset.len(), self.shuffle, self.seed),
+            // Windows are numbered as they come.
+            order: packing.as_ref().map_or(order, |_| Order::new(num_rows, Shuffle::None, 0)),
+            buckets,
+            packing,
             steps,
             options,
             on_bad_record: self.on_bad_record,
@@ -394,7 +478,59 @@ impl LoaderBuilder {
 }
 
 impl LoaderBuilder {
-    fn plan(&self, row_mask: bool) -> Result<BatchPlan> {
+    /// What the state says of how rows are put together.
+    fn grouping(&self) -> Option<String> {
+        let bucketed =
+            |(column, batches): &(Col, u64)| format!("length of '{}', {batches} batches", column.name);
+        let packed = |(column, len): &(Col, usize)| format!("windows of {len} items of '{}'", column.name);
+        self.buckets.as_ref().map(bucketed).or_else(|| self.pack.as_ref().map(packed))
+    }
+
+    fn bucketing(&self, steps: &Steps, depth: usize) -> Result<Option<Buckets>> {
+        let Some((column, batches)) = &self.buckets else { return Ok(None) };
+        if *batches == 0 {
+            return Err(Error::invalid("buckets need windows of at least 1 batch, found 0"));
+        }
+        if batches.saturating_mul(steps.global_batch()) > u64::from(u32::MAX) {
+            return Err(Error::invalid(format!(
+                "expected windows of fewer than 2³² rows, found {batches} batches of {}",
+                steps.global_batch()
+            )));
+        }
+        let documents = Documents::new(&self.dataset, &Col::from(&column.name))?;
+        let skip_bad = self.on_bad_record != OnBadRecord::Fail;
+        Ok(Some(Buckets::new(documents, *batches, steps, (self.seed, skip_bad, depth))))
+    }
+
+    fn packing(&self, order: Order) -> Result<Option<Packing>> {
+        let Some((column, len)) = &self.pack else { return Ok(None) };
+        let refuse = |what: &str| Err(Error::invalid(format!("packed windows of '{}' {what}", column.name)));
+        if *len == 0 || i32::try_from(*len).is_err() {
+            return refuse(&format!("have 1 to 2³¹ - 1 items, found {len}"));
+        }
+        if !self.columns.is_empty() || self.map_rows.is_some() {
+            return refuse("are of several rows: leave out columns and map_rows");
+        }
+        if self.buckets.is_some() {
+            return refuse("are of one length: leave out bucket_by_length");
+        }
+        if self.on_bad_record != OnBadRecord::Fail {
+            return refuse(
+                "would move where a record is left out: convert the dataset without bad records first",
+            );
+        }
+        let documents = Documents::to_pack(&self.dataset, column)?;
+        let epoch = self.resume.as_ref().map_or(0, LoaderState::epoch);
+        Packing::new(documents, order, *len, epoch).map(Some)
+    }
+
+    fn plan(&self, packing: Option<&Packing>, row_mask: bool) -> Result<BatchPlan> {
+        if let (Some(packing), Some((_, len))) = (packing, &self.pack) {
+            let columns = packing.documents.window_columns(*len);
+            let mut plan = BatchPlan::new(&self.dataset, &[], &columns, self.batch_size, row_mask)?;
+            plan.map_batch = self.map_batch.clone();
+            return Ok(plan);
+        }
         let (inputs, outputs) = match &self.map_rows {
             None => (&[][..], &[][..]),
             Some(asked) => (&asked.inputs[..], &asked.outputs[..]),

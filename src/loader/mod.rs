@@ -12,10 +12,12 @@
 //! arrives as an `Err` in the place of its batch; the batches after it are whole.
 #![forbid(unsafe_code)]
 
+mod buckets;
 mod builder;
 #[cfg(feature = "cuda")]
 mod device;
 mod ledger;
+mod packing;
 mod record_input;
 mod state;
 mod stats;
@@ -230,8 +232,11 @@ impl Loader {
         // and its memory may serve for what comes next.
         let is_last_epoch =
             self.shared.num_batches.is_some_and(|all| all - self.received < self.shared.steps.len());
-        if is_last_epoch && self.shared.options.shuffle == Shuffle::None {
-            self.shared.plan.dataset.forget_before(self.shared.steps.positions(step).end);
+        let in_order = self.shared.options.shuffle == Shuffle::None && self.shared.packing.is_none();
+        if is_last_epoch && in_order {
+            let end = self.shared.steps.positions(step).end;
+            let end = self.shared.buckets.as_ref().map_or(end, |buckets| buckets.window_start(end));
+            self.shared.plan.dataset.forget_before(end);
         }
         match made {
             Ok(made) => self.progress.delivered.merge(made.audit),

@@ -7,9 +7,13 @@ use std::time::Instant;
 
 use crossbeam::utils::CachePadded;
 
+use super::buckets::Buckets;
+use super::packing::Packing;
 use super::state::{LoaderState, Options, Progress};
 use super::stats::Counters;
-use crate::batch::{BadRecord, Batch, BatchMaker, BatchPlan, BatchPool, OnBadRecord, RowSource, Turn};
+use crate::batch::{
+    BadRecord, Batch, BatchMaker, BatchPlan, BatchPool, DocumentReader, OnBadRecord, RowSource, Turn,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::queue::Producer;
 use crate::sampler::{Audit, EpochOrder, Order, Partition, Steps};
@@ -18,7 +22,10 @@ use crate::sampler::{Audit, EpochOrder, Order, Partition, Steps};
 pub(super) struct Shared {
     pub(super) plan: Arc<BatchPlan>,
     pub(super) pool: BatchPool,
+    /// Of rows; of packed windows, none of which is moved.
     pub(super) order: Order,
+    pub(super) buckets: Option<Buckets>,
+    pub(super) packing: Option<Packing>,
     pub(super) steps: Steps,
     pub(super) options: Options,
     pub(super) on_bad_record: OnBadRecord,
@@ -73,13 +80,15 @@ impl Shared {
 pub(super) struct Worker {
     number: usize,
     maker: BatchMaker,
+    /// Looks at documents before they are in a batch, once it is asked to.
+    reader: Option<DocumentReader>,
     epoch: Option<(u64, EpochOrder)>,
 }
 
 impl Worker {
     /// The hands of thread `number`.
     pub(super) fn new(plan: &Arc<BatchPlan>, number: usize) -> Self {
-        Worker { number, maker: BatchMaker::new(plan.clone()), epoch: None }
+        Worker { number, maker: BatchMaker::new(plan.clone()), reader: None, epoch: None }
     }
 
     /// Claims and fills positions until none is left or the ring is closed.
@@ -121,9 +130,23 @@ impl Worker {
             _ => self.epoch.insert((epoch, shared.order.epoch(epoch))).1,
         };
         let positions = shared.steps.positions(step);
-        let rows = RowSource::Order(&order, positions);
         let turn = Turn { seed: shared.options.seed, epoch, step };
         let target = (&shared.pool, self.number);
+        if let Some(packing) = &shared.packing {
+            let reader = self.reader.get_or_insert_with(|| DocumentReader::new(&packing.documents));
+            let windows = packing.windows(reader, epoch, positions)?;
+            let (batch, audit) = self.maker.make_packed(target, reader, &windows, turn)?;
+            return Ok(Made { batch, audit, bad: Vec::new() });
+        }
+        let bucketed;
+        let rows = match &shared.buckets {
+            Some(buckets) => {
+                let reader = self.reader.get_or_insert_with(|| DocumentReader::new(&buckets.documents));
+                bucketed = buckets.rows(reader, (epoch, &order), positions)?;
+                RowSource::List(&bucketed)
+            }
+            None => RowSource::Order(&order, positions),
+        };
         let (batch, audit, bad) = match shared.on_bad_record {
             OnBadRecord::Skip { .. } => self.maker.make_without_bad(target, &rows, turn)?,
             OnBadRecord::Fail => {

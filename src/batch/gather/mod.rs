@@ -25,6 +25,7 @@
 
 mod cast;
 mod copy;
+mod documents;
 mod lane;
 mod located;
 mod other;
