@@ -17,7 +17,7 @@ fn csv(folder: &Path, rows: u64, bad: &BTreeSet<u64>) -> Dataset {
     let path = folder.join("rows.csv");
     let line = |row: u64| {
         let n = if bad.contains(&row) { "?".to_owned() } else { row.to_string() };
-        let maybe = if row % 3 == 0 { String::new() } else { row.to_string() };
+        let maybe = if row.is_multiple_of(3) { String::new() } else { row.to_string() };
         format!("{n},<{}>,{maybe}\n", "x".repeat((row % 5) as usize))
     };
     fs::write(&path, (0..rows).fold("n,text,maybe\n".to_owned(), |csv, row| csv + &line(row))).unwrap();

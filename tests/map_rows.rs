@@ -207,7 +207,6 @@ fn is_mapped(path: &Path, address: usize) -> bool {
 
 #[test]
 #[cfg(target_os = "linux")]
-
 fn the_function_sees_rows_where_they_lie_if_the_files_are_vouched_for() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
@@ -236,7 +235,6 @@ fn the_function_sees_rows_where_they_lie_if_the_files_are_vouched_for() {
 }
 
 #[cfg(target_os = "linux")]
-
 fn promise() -> forebay::Immutable {
     // SAFETY: the files of these tests lie in folders of their own, and nobody changes them while they are open.
     unsafe { forebay::Immutable::promise() }

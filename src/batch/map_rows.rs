@@ -37,6 +37,11 @@ impl MapRows {
     pub(crate) fn new(dataset: &Dataset, inputs: &[Col], map: Arc<RowFn>) -> Result<Self> {
         Ok(MapRows { inputs: Arc::new(BatchPlan::new(dataset, inputs, &[], 1, false)?), map })
     }
+
+    /// What is read of a row.
+    pub(super) fn inputs(&self) -> &BatchPlan {
+        &self.inputs
+    }
 }
 
 /// The user's function.

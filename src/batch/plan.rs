@@ -1,6 +1,7 @@
 //! A batch before its rows: which columns, what is done to each, and where each lies in the slot.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
@@ -357,7 +358,9 @@ fn cast_value(value: f64, to: DType) -> Option<Vec<u8>> {
 
 /// Refuses to shuffle what would be decoded again and again.
 pub(crate) fn check_decode_budget(plan: &BatchPlan) -> Result<()> {
-    let columns: Vec<_> = plan.columns.iter().map(|column| (column.table, column.index)).collect();
+    let inputs = plan.map_rows.iter().flat_map(|rows| &rows.inputs().columns);
+    let columns = plan.columns.iter().chain(inputs).map(|column| (column.table, column.index));
+    let columns: Vec<_> = columns.collect::<BTreeSet<_>>().into_iter().collect();
     let (bytes, budget) = plan.dataset.decoded_bytes(&columns);
     if bytes > budget {
         return Err(Error::new(
