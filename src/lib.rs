@@ -103,7 +103,10 @@ mod loader;
 
 pub mod convert;
 
-pub use batch::{Batch, BatchMut, Col, Ragged, RaggedText, Tensor, TensorColumns, TensorMut, col};
+pub use batch::{
+    BadRecord, Batch, BatchMut, Col, OnBadRecord, Output, Pad, Ragged, RaggedText, Row, RowWriter, Tensor,
+    TensorColumns, TensorMut, col,
+};
 pub use dataset::{Dataset, OpenOptions, Source};
 pub use error::{Error, ErrorKind, Location, Result};
 pub use layout::{ColumnKind, DType, Element, tensor_field};

@@ -320,3 +320,21 @@ fn a_field_with_a_dictionary_is_converted_as_classes() {
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("found 'card'; add it to the dictionary"), "{said}");
 }
+
+#[test]
+fn bench_leaves_bad_records_out_and_lists_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trips.csv");
+    fs::write(&path, "fare,n\n9.5,1\n4.0,2\n7,5,3\n3.0,4\n").unwrap();
+    let bench = |more: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_forebay"));
+        command.args(["bench", path.to_str().unwrap(), "--epochs", "2", "--json"]).args(more);
+        command.output().unwrap()
+    };
+    assert!(!bench(&[]).status.success());
+    let out = bench(&["--on-bad-record", "skip", "--max-bad-records", "1"]);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let line: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!((&line["rows"], &line["bad_records"][0]["record"]), (&6.into(), &2.into()));
+    assert!(!bench(&["--on-bad-record", "skip", "--max-bad-records", "0"]).status.success());
+}

@@ -1,6 +1,7 @@
 //! What the user asks of a column.
 #![forbid(unsafe_code)]
 
+use super::pad::Pad;
 use crate::layout::{DType, Element};
 
 /// A column of a batch, and what is done to it on the way: see [`col`].
@@ -13,6 +14,7 @@ pub struct Col {
     pub(crate) normalize: Option<Normalize>,
     pub(crate) channel_axis: Option<usize>,
     pub(crate) fill: Option<f64>,
+    pub(crate) pad: Option<Pad>,
 }
 
 /// What is taken away from each channel, and what it is divided by.
@@ -31,7 +33,15 @@ pub(crate) struct Normalize {
 /// let age = col("age").fill(-1.0);
 /// ```
 pub fn col(name: impl Into<String>) -> Col {
-    Col { name: name.into(), cast: None, scale: None, normalize: None, channel_axis: None, fill: None }
+    Col {
+        name: name.into(),
+        cast: None,
+        scale: None,
+        normalize: None,
+        channel_axis: None,
+        fill: None,
+        pad: None,
+    }
 }
 
 impl Col {
@@ -85,6 +95,37 @@ impl Col {
     /// The axis of a row, counted from 0, along which the channels of [`normalize`](Col::normalize) lie.
     pub fn channel_axis(mut self, axis: usize) -> Self {
         self.channel_axis = Some(axis);
+        self
+    }
+
+    /// Makes rows of varying length equal: a ragged list, or bytes, becomes a tensor of rows × length, whose elements
+    /// [`cast`](Col::cast) and [`scale`](Col::scale) apply to. [`Batch::tensor`](crate::Batch::tensor) reads it,
+    /// [`Batch::lengths`](crate::Batch::lengths) tells the rows' own lengths, and
+    /// [`Batch::item_mask`](crate::Batch::item_mask) which elements are theirs. A null is a row without items.
+    ///
+    /// An Arrow table of the batch has the rows as they were, without padding.
+    ///
+    /// ```
+    /// use forebay::{Dataset, Loader, Pad, col};
+    /// # use arrow::array::{ArrayRef, ListArray, RecordBatch};
+    /// # use arrow::datatypes::Int32Type;
+    ///
+    /// # fn main() -> forebay::Result<()> {
+    /// # let rows = [vec![1, 2, 3], vec![4], vec![5, 6]].map(|row| Some(row.into_iter().map(Some)));
+    /// # let tokens = std::sync::Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(rows)) as ArrayRef;
+    /// # let texts = Dataset::from_batches([RecordBatch::try_from_iter([("tokens", tokens)]).unwrap()])?;
+    /// // Rows of [1, 2, 3], [4] and [5, 6].
+    /// let tokens = col("tokens").cast::<i64>().pad(Pad::longest().value(-1.0));
+    /// let batch = Loader::builder(&texts).columns([tokens]).batch_size(3).build()?.next().expect("rows")?;
+    /// let tensor = batch.tensor::<i64>("tokens")?;
+    /// assert_eq!((tensor.shape(), tensor.as_slice()), (&[3, 3][..], &[1, 2, 3, 4, -1, -1, 5, 6, -1][..]));
+    /// assert_eq!(batch.lengths("tokens")?, [3, 1, 2]);
+    /// assert_eq!(batch.item_mask("tokens")?, [1, 1, 1, 1, 0, 0, 1, 1, 0]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn pad(mut self, pad: Pad) -> Self {
+        self.pad = Some(pad);
         self
     }
 

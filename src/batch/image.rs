@@ -16,6 +16,7 @@ pub(crate) struct BatchImage {
     columns: Box<[ImageColumn]>,
     pub(crate) len_bytes: usize,
     pub(crate) num_rows: usize,
+    num_holes: usize,
     pub(crate) delivered_bytes: u64,
     pub(crate) epoch: u64,
     pub(crate) step: u64,
@@ -52,10 +53,8 @@ impl Batch {
         assert!(self.lent.is_none(), "slots that are sent lend nothing");
         let plan = self.slot.context().clone();
         let mut len_bytes = plan.layout.fixed_bytes;
-        let columns = (0..plan.columns.len()).map(|number| {
-            let null_row = self
-                .validity(number)
-                .and_then(|validity| validity[..self.num_rows].iter().position(|&valid| valid == 0));
+        let columns = (0..plan.num_columns()).map(|number| {
+            let null_row = self.validity(number).and_then(|validity| self.null_row(validity));
             let items = match plan.layout.places[number] {
                 Place::Dense { .. } => 0..0,
                 Place::Runs { .. } => self.runs(number).2,
@@ -68,6 +67,7 @@ impl Batch {
             columns,
             len_bytes,
             num_rows: self.num_rows,
+            num_holes: self.num_holes,
             delivered_bytes: self.delivered_bytes,
             epoch: self.epoch,
             step: self.step,
@@ -80,7 +80,7 @@ impl Batch {
 impl BatchImage {
     /// Rows in each tensor, padding included.
     pub(crate) fn len(&self) -> usize {
-        if self.plan.layout.row_mask.is_some() { self.plan.layout.batch_size } else { self.num_rows }
+        self.plan.layout.rows_laid_out(self.num_rows + self.num_holes)
     }
 
     pub(crate) fn mask(&self) -> Option<usize> {
@@ -88,27 +88,35 @@ impl BatchImage {
     }
 
     pub(crate) fn columns(&self) -> impl Iterator<Item = (&str, &ColumnKind)> {
-        self.plan.columns.iter().map(|column| (column.field.name().as_str(), &column.kind))
+        (0..self.plan.num_columns()).map(|number| (self.plan.name(number), self.plan.kind(number)))
     }
 
     /// The column `name`, which may hold nulls if `nulls` says so.
     pub(crate) fn tensor<T: Element>(&self, name: &str, nulls: bool) -> Result<DenseImage> {
-        let (number, _, shape) = self.plan.tensor_column::<T>(name)?;
-        if let Some(row) = self.columns[number].null_row.filter(|_| !nulls) {
+        let (number, _) = self.plan.tensor_column::<T>(name)?;
+        let is_padded = self.plan.pad(number).is_some();
+        if let Some(row) = self.columns[number].null_row.filter(|_| !nulls && !is_padded) {
             return Err(Error::mismatch(format!(
                 "column '{name}' is null in row {row} of the batch: read it with tensor_with_validity, or give \
                  col(\"{name}\").fill(…)"
             )));
         }
-        let values = self.plan.dense_range(number, self.len()).start;
-        let shape = Shape::new(self.len(), shape)?;
+        let items = &self.columns[number].items;
+        let values = match self.plan.layout.places[number] {
+            Place::Dense { values, .. } => values,
+            Place::Runs { .. } => items.start,
+        };
+        let shape = self.plan.shape(number, self.len(), || items.len() / size_of::<T>())?;
         Ok(DenseImage { values, shape, validity: self.plan.layout.places[number].validity() })
     }
 
     /// The column `name`, its rows of varying length.
     pub(crate) fn ragged<T: Element>(&self, name: &str) -> Result<RunsImage> {
         let number = self.plan.column_number(name)?;
-        let dtype = match self.plan.columns[number].kind {
+        let dtype = match *self.plan.kind(number) {
+            _ if self.plan.pad(number).is_some() => {
+                return Err(self.plan.wrong_view(number, "rows as they were"));
+            }
             ColumnKind::Ragged { dtype } => dtype,
             ColumnKind::Bytes | ColumnKind::Text => DType::U8,
             _ => return Err(self.plan.wrong_view(number, "rows of varying length")),

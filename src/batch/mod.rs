@@ -7,10 +7,16 @@
 //! Deliberately absent: threads and orders. Which rows a batch has is decided in `loader/`.
 
 mod arrow_view;
+mod bad;
 mod col;
+mod documents;
 mod gather;
 #[cfg(feature = "cuda")]
 mod image;
+mod make;
+mod map_rows;
+mod output;
+mod pad;
 mod plan;
 mod rows;
 mod stack;
@@ -25,19 +31,26 @@ use arrow::buffer::Buffer;
 
 use crate::error::{Error, Result};
 use crate::layout::{ColumnKind, DType, Element, Place};
-use crate::sampler::Audit;
-use crate::staging::{Slot, SlotMut, SlotPool};
+use crate::sampler::RowRng;
+use crate::staging::{Slot, SlotMut};
 
 pub(crate) use arrow_view::{dense, primitive, refused};
+pub(crate) use bad::is_bad_record;
+pub use bad::{BadRecord, OnBadRecord};
 pub use col::{Col, col};
-pub(crate) use gather::{Gatherer, RowSource};
+pub(crate) use documents::{DocumentReader, Documents, Windows};
+pub(crate) use gather::RowSource;
 #[cfg(feature = "cuda")]
 pub(crate) use image::{BatchImage, DenseImage};
+pub(crate) use make::{BatchMaker, BatchPool, MapBatch, Turn};
+pub(crate) use map_rows::{MapRows, RowFn};
+pub use map_rows::{Row, RowWriter};
+pub use output::Output;
+pub use pad::Pad;
 pub(crate) use plan::{BatchPlan, check_decode_budget};
 pub(crate) use rows::RowReader;
 pub(crate) use stack::{stack, stack_field};
 pub use table::TensorColumns;
-#[cfg(feature = "cuda")]
 pub(crate) use tensor::Shape;
 pub use tensor::{Ragged, RaggedText, Tensor, TensorMut};
 
@@ -46,68 +59,32 @@ pub use tensor::{Ragged, RaggedText, Tensor, TensorMut};
 /// The memory goes back to its loader when the batch, and every Arrow array made from it, is dropped.
 pub struct Batch {
     slot: Slot<Arc<BatchPlan>>,
-    /// Columns whose values or items lie in the dataset's memory rather than in the slot; `None` where all are in the slot.
+    /// Columns whose values or items lie in the dataset's memory rather than in the slot; `None` where
+    /// all are in the slot. Outputs always are, and not counted.
     lent: Option<Box<[Option<Buffer>]>>,
     num_rows: usize,
+    /// Rows, all before the padding, that were left out.
+    num_holes: usize,
     copied_bytes: u64,
     delivered_bytes: u64,
     epoch: u64,
     step: u64,
 }
 
-/// A batch's place in the sequence of batches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Turn {
-    pub(crate) epoch: u64,
-    pub(crate) step: u64,
-}
-
-/// The slots of batches of one plan.
-pub(crate) type BatchPool = SlotPool<Arc<BatchPlan>>;
-
-/// A function of the user's that changes batches where they are made.
-pub(crate) type MapBatch = Arc<dyn Fn(&mut BatchMut<'_>) -> Result<()> + Send + Sync>;
-
 impl Batch {
-    /// Makes the batch of `rows` with `gatherer`, in a slot of a pool, for one of its writers; and the audit of its rows.
-    pub(crate) fn gather(
-        gatherer: &mut Gatherer,
-        (pool, writer): (&BatchPool, usize),
-        rows: &RowSource<'_>,
-        turn: Turn,
-        map: Option<&MapBatch>,
-        lent: &mut Vec<Option<Buffer>>,
-    ) -> Result<(Batch, Audit)> {
-        let mut slot = pool.take(writer, gatherer.plan().layout.fixed_bytes)?;
-        let gathered = gatherer.gather(rows, &mut slot, lent, map.is_none() && pool.memory().may_lend())?;
-        if let Some(map) = map {
-            map(&mut BatchMut { plan: gatherer.plan(), slot: &mut slot, num_rows: gathered.num_rows })?;
-        }
-        let lent = lent.iter().any(Option::is_some).then(|| std::mem::take(lent).into_boxed_slice());
-        let batch = Batch {
-            slot: slot.freeze(),
-            lent,
-            num_rows: gathered.num_rows,
-            copied_bytes: gathered.copied_bytes,
-            delivered_bytes: gathered.delivered_bytes,
-            epoch: turn.epoch,
-            step: turn.step,
-        };
-        Ok((batch, gathered.audit))
-    }
-
     fn plan(&self) -> &BatchPlan {
         self.slot.context()
     }
 
-    /// Rows of the dataset in the batch; padding is not counted.
+    /// Rows of the dataset in the batch; padding is not counted, nor are rows that were left out
+    /// ([`OnBadRecord::Skip`]).
     pub fn num_rows(&self) -> usize {
         self.num_rows
     }
 
     /// Rows in each tensor, padding included: the first dimension of every shape.
     pub fn len(&self) -> usize {
-        if self.plan().layout.row_mask.is_some() { self.plan().layout.batch_size } else { self.num_rows }
+        self.plan().layout.rows_laid_out(self.num_rows + self.num_holes)
     }
 
     /// Whether the batch has no rows.
@@ -136,7 +113,8 @@ impl Batch {
         self.delivered_bytes
     }
 
-    /// With [`Remainder::Pad`](crate::Remainder::Pad): one byte a row, 1 for a row of the dataset and 0 for padding.
+    /// With [`Remainder::Pad`](crate::Remainder::Pad): one byte a row, 1 for a row of the dataset and 0 for padding, and for a
+    /// row that was left out ([`OnBadRecord::Skip`]).
     pub fn mask(&self) -> Option<&[u8]> {
         let mask = self.plan().layout.row_mask?;
         Some(&self.slot.bytes()[mask..mask + self.len()])
@@ -144,7 +122,7 @@ impl Batch {
 
     /// The names of the columns.
     pub fn columns(&self) -> impl Iterator<Item = &str> {
-        self.plan().columns.iter().map(|column| column.field.name().as_str())
+        self.plan().schema.fields().iter().map(|field| field.name().as_str())
     }
 
     /// The column `name` as a slice of `T` and its shape, the batch's rows first.
@@ -156,9 +134,8 @@ impl Batch {
     /// [`fill`](Col::fill) them.
     pub fn tensor<T: Element>(&self, name: &str) -> Result<Tensor<'_, T>> {
         let (tensor, validity) = self.tensor_with_validity(name)?;
-        if let Some(row) =
-            validity.and_then(|validity| validity[..self.num_rows].iter().position(|&valid| valid == 0))
-        {
+        let is_padded = self.plan().pad(self.plan().column_number(name)?).is_some();
+        if let Some(row) = validity.filter(|_| !is_padded).and_then(|validity| self.null_row(validity)) {
             return Err(Error::mismatch(format!(
                 "column '{name}' is null in row {row} of the batch: read it with tensor_with_validity, or give \
                  col(\"{name}\").fill(…)"
@@ -170,16 +147,20 @@ impl Batch {
     /// As [`tensor`](Batch::tensor), with one byte a row, 1 for a value and 0 for a null, whose elements are zero.
     /// Without it (`None`) no row can be null.
     pub fn tensor_with_validity<T: Element>(&self, name: &str) -> Result<(Tensor<'_, T>, Option<&[u8]>)> {
-        let (number, dtype, shape) = self.plan().tensor_column::<T>(name)?;
+        let (number, dtype) = self.plan().tensor_column::<T>(name)?;
         let values = bytemuck::try_cast_slice(self.dense_bytes(number))
             .map_err(|e| Error::mismatch(format!("column '{name}' cannot be viewed as {dtype}: {e}")))?;
-        Ok((Tensor::new(values, self.len(), shape)?, self.validity(number)))
+        let shape = self.plan().shape(number, self.len(), || values.len())?;
+        Ok((Tensor::new(values, shape), self.validity(number)))
     }
 
     /// The column `name`, its rows slices of `T` of any length: a ragged list, or bytes (as `u8`).
     pub fn ragged<T: Element>(&self, name: &str) -> Result<Ragged<'_, T>> {
         let number = self.plan().column_number(name)?;
-        let dtype = match self.plan().columns[number].kind {
+        let dtype = match *self.plan().kind(number) {
+            _ if self.plan().pad(number).is_some() => {
+                return Err(self.plan().wrong_view(number, "rows as they were"));
+            }
             ColumnKind::Ragged { dtype } => dtype,
             ColumnKind::Bytes | ColumnKind::Text => DType::U8,
             _ => return Err(self.plan().wrong_view(number, "rows of varying length")),
@@ -194,26 +175,71 @@ impl Batch {
         Ok(Ragged::new(&self.slot.bytes()[offsets], wide, items, self.validity(number)))
     }
 
+    /// How many items each row of the column `name` has, whose rows are of varying length, padded or not; none where it is null,
+    /// or padding.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` if the batch has no such column, or its rows are of one length.
+    pub fn lengths(&self, name: &str) -> Result<Vec<usize>> {
+        let number = self.plan().column_number(name)?;
+        let Place::Runs { .. } = self.plan().layout.places[number] else {
+            return Err(self.plan().wrong_view(number, "rows of varying length"));
+        };
+        let (offsets, wide, _) = self.runs(number);
+        let offsets = Ragged::<u8>::new(&self.slot.bytes()[offsets], wide, &[], None);
+        Ok((0..self.len()).map(|row| offsets.offset(row + 1) - offsets.offset(row)).collect())
+    }
+
+    /// Which elements of the column `name`, which is [padded](Col::pad), are items of a row: one byte each, 1 for an item and 0
+    /// for padding, in the shape of the tensor.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` if the batch has no such column, or it is not padded.
+    pub fn item_mask(&self, name: &str) -> Result<Vec<u8>> {
+        let number = self.plan().column_number(name)?;
+        if self.plan().pad(number).is_none() {
+            return Err(self.plan().wrong_view(number, "padded"));
+        }
+        let Some(row_bytes) = self.dense_bytes(number).len().checked_div(self.len()) else {
+            return Ok(Vec::new());
+        };
+        let padded_len = row_bytes / self.plan().item_bytes(number);
+        let mut mask = vec![0; self.len() * padded_len];
+        for (row, len) in self.lengths(name)?.into_iter().enumerate() {
+            mask[row * padded_len..][..len].fill(1);
+        }
+        Ok(mask)
+    }
+
     /// The column `name`, its rows text.
     pub fn text(&self, name: &str) -> Result<RaggedText<'_>> {
         let number = self.plan().column_number(name)?;
-        if self.plan().columns[number].kind != ColumnKind::Text {
+        if *self.plan().kind(number) != ColumnKind::Text {
             return Err(self.plan().wrong_view(number, "text"));
         }
         Ok(RaggedText(self.ragged::<u8>(name)?))
     }
 
-    /// The bytes of a column of one row length.
+    /// The bytes of a column of one row length, by nature or padded.
     fn dense_bytes(&self, number: usize) -> &[u8] {
         if let Some(lent) = self.lent(number) {
             return lent;
         }
-        &self.slot.bytes()[self.plan().dense_range(number, self.len())]
+        &self.slot.bytes()[self.plan().dense_range(number, self.len(), self.slot.bytes())]
     }
 
     /// The values, or the items, of a column that is lent.
     fn lent(&self, number: usize) -> Option<&Buffer> {
-        self.lent.as_ref()?[number].as_ref()
+        self.lent.as_ref()?.get(number)?.as_ref()
+    }
+
+    /// The first row of the dataset that `validity` says is null.
+    fn null_row(&self, validity: &[u8]) -> Option<usize> {
+        let mask = self.mask();
+        let mut rows = validity.iter().take(self.num_rows + self.num_holes).enumerate();
+        rows.position(|(row, &valid)| valid == 0 && mask.is_none_or(|mask| mask[row] == 1))
     }
 
     fn validity(&self, number: usize) -> Option<&[u8]> {
@@ -226,42 +252,76 @@ impl Batch {
         let Place::Runs { table, offsets, wide, .. } = self.plan().layout.places[number] else {
             unreachable!("the column's kind and its place agree")
         };
-        let word = |at: usize| {
-            let bytes = self.slot.bytes()[at..at + 8].try_into().expect("8 bytes");
-            u64::from_ne_bytes(bytes) as usize
-        };
-        let (start, len) = (word(table), word(table + 8));
         let offset_bytes = (self.len() + 1) * if wide { 8 } else { 4 };
-        (offsets..offsets + offset_bytes, wide, start..start + len)
+        (offsets..offsets + offset_bytes, wide, items_range(self.slot.bytes(), table))
     }
+}
+
+/// Where the items lie of a column of varying row length, by its entry in the slot's table.
+fn items_range(slot: &[u8], table: usize) -> Range<usize> {
+    let word = |at: usize| {
+        let bytes = slot[at..at + 8].try_into().expect("8 bytes");
+        u64::from_ne_bytes(bytes) as usize
+    };
+    word(table)..word(table) + word(table + 8)
 }
 
 impl BatchPlan {
     fn column_number(&self, name: &str) -> Result<usize> {
-        self.columns.iter().position(|column| column.field.name() == name).ok_or_else(|| {
-            let names: Vec<_> = self.columns.iter().map(|column| column.field.name().as_str()).collect();
+        let fields = self.schema.fields();
+        fields.iter().position(|field| field.name() == name).ok_or_else(|| {
+            let names: Vec<_> = fields.iter().map(|field| field.name().as_str()).collect();
             Error::invalid(format!("no column is called '{name}': the batch has {}", names.join(", ")))
         })
     }
 
-    fn tensor_column<T: Element>(&self, name: &str) -> Result<(usize, DType, &[usize])> {
+    fn tensor_column<T: Element>(&self, name: &str) -> Result<(usize, DType)> {
         let number = self.column_number(name)?;
-        match &self.columns[number].kind {
-            ColumnKind::Tensor { dtype, shape } if T::views(*dtype) => Ok((number, *dtype, shape)),
-            _ => Err(self.wrong_view(number, T::DTYPE.name())),
+        let dtype = match self.kind(number) {
+            ColumnKind::Tensor { dtype, .. } => Some(*dtype),
+            ColumnKind::Ragged { dtype } if self.pad(number).is_some() => Some(*dtype),
+            ColumnKind::Bytes if self.pad(number).is_some() => Some(DType::U8),
+            _ => None,
+        };
+        let dtype = dtype.filter(|&dtype| T::views(dtype));
+        dtype.map(|dtype| (number, dtype)).ok_or_else(|| self.wrong_view(number, T::DTYPE.name()))
+    }
+
+    /// The shape of `rows` rows of the tensor `number`; `len` says how many elements they have.
+    fn shape(&self, number: usize, rows: usize, len: impl Fn() -> usize) -> Result<Shape> {
+        match self.kind(number) {
+            ColumnKind::Tensor { shape, .. } => Shape::new(rows, shape),
+            _ => {
+                let fixed = self.pad(number).and_then(|pad| pad.fixed).unwrap_or(0);
+                Shape::new(rows, &[len().checked_div(rows).unwrap_or(fixed)])
+            }
         }
     }
 
-    fn dense_range(&self, number: usize, rows: usize) -> Range<usize> {
+    /// Bytes of an item of column `number`, whose rows are of varying length.
+    fn item_bytes(&self, number: usize) -> usize {
+        match self.layout.places[number] {
+            Place::Runs { item_bytes, .. } => item_bytes,
+            Place::Dense { .. } => unreachable!("called for columns of varying row length"),
+        }
+    }
+
+    /// Where the first `rows` rows of the tensor `number` lie in a `slot`.
+    fn dense_range(&self, number: usize, rows: usize, slot: &[u8]) -> Range<usize> {
         match self.layout.places[number] {
             Place::Dense { values, row_bytes, .. } => values..values + rows * row_bytes,
-            Place::Runs { .. } => unreachable!("the column's kind and its place agree"),
+            // Padded: of the rows laid out, which are all that lie there.
+            Place::Runs { table, .. } => items_range(slot, table),
         }
     }
 
     fn wrong_view(&self, number: usize, asked: &str) -> Error {
-        let column = &self.columns[number];
-        Error::invalid(format!("column '{}' is {}, not {asked}", column.field.name(), column.kind))
+        let padded = if self.pad(number).is_some() { ", padded" } else { "" };
+        Error::invalid(format!(
+            "column '{}' is {}{padded}, not {asked}",
+            self.name(number),
+            self.kind(number)
+        ))
     }
 }
 
@@ -269,8 +329,8 @@ impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Batch");
         debug.field("epoch", &self.epoch).field("step", &self.step).field("num_rows", &self.num_rows);
-        for column in &self.plan().columns {
-            debug.field(column.field.name(), &format_args!("{}", column.kind));
+        for number in 0..self.plan().num_columns() {
+            debug.field(self.plan().name(number), &format_args!("{}", self.plan().kind(number)));
         }
         debug.finish()
     }
@@ -282,12 +342,45 @@ pub struct BatchMut<'a> {
     plan: &'a BatchPlan,
     slot: &'a mut SlotMut<Arc<BatchPlan>>,
     num_rows: usize,
+    rows: &'a [u64],
+    holes: &'a [usize],
+    turn: Turn,
 }
 
 impl BatchMut<'_> {
-    /// Rows of the dataset in the batch.
+    /// Rows of the dataset in the batch, [holes](Self::is_hole) included.
     pub fn num_rows(&self) -> usize {
         self.num_rows
+    }
+
+    /// Whether row `row` was left out, and its place is empty ([`OnBadRecord::Skip`] under
+    /// [`Remainder::Pad`](crate::Remainder::Pad)).
+    pub fn is_hole(&self, row: usize) -> bool {
+        self.holes.binary_search(&row).is_ok()
+    }
+
+    /// The numbers that the batch's rows have in the dataset.
+    pub fn rows(&self) -> &[u64] {
+        self.rows
+    }
+
+    /// The epoch the batch belongs to, counted from 0.
+    pub fn epoch(&self) -> u64 {
+        self.turn.epoch
+    }
+
+    /// The batch's number in its epoch, counted from 0.
+    pub fn step(&self) -> u64 {
+        self.turn.step
+    }
+
+    /// A generator of random numbers for row `row` of the batch, as [`Row::rng`] gives.
+    ///
+    /// # Panics
+    ///
+    /// If the batch has no such row.
+    pub fn row_rng(&self, row: usize) -> RowRng {
+        RowRng::new(self.turn.seed, self.turn.epoch, self.rows[row])
     }
 
     /// The tensor `name` to change in place; padding is left out.
@@ -296,11 +389,16 @@ impl BatchMut<'_> {
     ///
     /// As [`Batch::tensor`], but for nulls, whose elements are zero.
     pub fn tensor_mut<T: Element>(&mut self, name: &str) -> Result<TensorMut<'_, T>> {
-        let (number, dtype, shape) = self.plan.tensor_column::<T>(name)?;
-        let range = self.plan.dense_range(number, self.num_rows);
-        let values = bytemuck::try_cast_slice_mut(&mut self.slot.bytes()[range])
+        let (number, dtype) = self.plan.tensor_column::<T>(name)?;
+        let mut range = self.plan.dense_range(number, self.num_rows, self.slot.bytes());
+        if self.plan.pad(number).is_some() {
+            let row_bytes = range.len().checked_div(self.plan.layout.rows_laid_out(self.num_rows));
+            range.end = range.start + row_bytes.unwrap_or(0) * self.num_rows;
+        }
+        let values: &mut [T] = bytemuck::try_cast_slice_mut(&mut self.slot.bytes()[range])
             .map_err(|e| Error::mismatch(format!("column '{name}' cannot be viewed as {dtype}: {e}")))?;
-        TensorMut::new(values, self.num_rows, shape)
+        let shape = self.plan.shape(number, self.num_rows, || values.len())?;
+        Ok(TensorMut::new(values, shape))
     }
 }
 

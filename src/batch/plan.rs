@@ -1,20 +1,31 @@
 //! A batch before its rows: which columns, what is done to each, and where each lies in the slot.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 
 use super::col::{Col, Normalize};
 use super::gather::{Affine, CastRow, cast_row};
+use super::make::MapBatch;
+use super::map_rows::MapRows;
+use super::output::Output;
 use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{ColumnKind, ColumnShape, DType, SlotLayout, tensor_field};
+use crate::layout::{ColumnKind, ColumnShape, DType, Place, SlotLayout, tensor_field};
 
 /// Everything the batches of one loader have in common.
 pub(crate) struct BatchPlan {
     pub(crate) dataset: Dataset,
+    /// Those that are read from the dataset, which come first.
     pub(crate) columns: Vec<PlannedColumn>,
+    /// Those that are made, which come after them.
+    pub(crate) outputs: Vec<Output>,
+    /// Makes the outputs.
+    pub(crate) map_rows: Option<MapRows>,
+    /// Changes the whole batch, at last.
+    pub(crate) map_batch: Option<MapBatch>,
     pub(crate) schema: SchemaRef,
     pub(crate) layout: SlotLayout,
 }
@@ -29,6 +40,8 @@ pub(crate) struct PlannedColumn {
     /// The Arrow field of the batch's column.
     pub(crate) field: FieldRef,
     pub(crate) transform: Option<Transform>,
+    /// How rows of varying length are made equal.
+    pub(crate) pad: Option<PlannedPad>,
     /// One row of the value that stands for null.
     pub(crate) fill: Option<Box<[u8]>>,
     /// Bytes of one row as it lies in the dataset; zero where rows differ in length.
@@ -44,21 +57,48 @@ pub(crate) struct Transform {
     pub(crate) affine: Affine,
 }
 
+/// How rows of varying length are made equal.
+pub(crate) struct PlannedPad {
+    pub(crate) fixed: Option<usize>,
+    pub(crate) most: Option<usize>,
+    pub(crate) truncate: bool,
+    /// The element they are padded with.
+    element: Box<[u8]>,
+    /// Bytes of an item as it lies in the dataset.
+    pub(crate) source_width: usize,
+}
+
+impl PlannedPad {
+    /// Bytes of an element.
+    pub(crate) fn width(&self) -> usize {
+        self.element.len()
+    }
+
+    /// Writes padding over `bytes`, whole elements.
+    pub(crate) fn fill(&self, bytes: &mut [u8]) {
+        match self.element.iter().all(|byte| *byte == self.element[0]) {
+            true => bytes.fill(self.element[0]),
+            false => {
+                bytes.chunks_exact_mut(self.element.len()).for_each(|to| to.copy_from_slice(&self.element))
+            }
+        }
+    }
+}
+
 impl BatchPlan {
-    /// Plans batches of up to `batch_size` rows of `columns`; of all columns where none is named.
+    /// Plans batches of up to `batch_size` rows of `columns` of the dataset and of `outputs`.
     ///
     /// # Errors
     ///
     /// `InvalidArgument` for an unknown or repeated column, or a scale of integers; `Unsupported` for a column whose
     /// type no tensor holds.
-    pub(crate) fn new(dataset: &Dataset, columns: &[Col], batch_size: usize, row_mask: bool) -> Result<Self> {
-        let all: Vec<Col>;
-        let columns = if columns.is_empty() {
-            all = dataset.schema().fields().iter().map(|field| Col::from(field.name())).collect();
-            &all
-        } else {
-            columns
-        };
+    pub(crate) fn new(
+        dataset: &Dataset,
+        columns: &[Col],
+        outputs: &[Output],
+        batch_size: usize,
+        row_mask: bool,
+    ) -> Result<Self> {
         let mut planned: Vec<PlannedColumn> = Vec::with_capacity(columns.len());
         for column in columns {
             if planned.iter().any(|other| *other.field.name() == column.name) {
@@ -66,15 +106,58 @@ impl BatchPlan {
             }
             planned.push(plan(dataset, column)?);
         }
-        let shapes = planned.iter().map(|column| ColumnShape {
-            kind: &column.kind,
-            nullable: column.field.is_nullable(),
-            wide: is_wide(column.field.data_type()),
+        let mut fields: Vec<_> = planned.iter().map(|column| column.field.clone()).collect();
+        for output in outputs {
+            if fields.iter().any(|other| other.name() == output.name()) {
+                return Err(Error::invalid(format!("two columns of a batch are called '{}'", output.name())));
+            }
+            fields.push(output.field.clone());
+        }
+        let kinds =
+            planned.iter().map(|column| &column.kind).chain(outputs.iter().map(|output| &output.kind));
+        let shapes = fields.iter().zip(kinds).map(|(field, kind)| ColumnShape {
+            kind,
+            nullable: field.is_nullable(),
+            wide: is_wide(field.data_type()),
         });
         let layout = SlotLayout::new(shapes, batch_size, row_mask)?;
-        let fields: Vec<_> = planned.iter().map(|column| column.field.clone()).collect();
         let schema = Arc::new(Schema::new_with_metadata(fields, dataset.schema().metadata().clone()));
-        Ok(BatchPlan { dataset: dataset.clone(), columns: planned, schema, layout })
+        Ok(BatchPlan {
+            dataset: dataset.clone(),
+            columns: planned,
+            outputs: outputs.to_vec(),
+            map_rows: None,
+            map_batch: None,
+            schema,
+            layout,
+        })
+    }
+
+    pub(crate) fn num_columns(&self) -> usize {
+        self.schema.fields().len()
+    }
+
+    /// What column `number` is called.
+    pub(crate) fn name(&self, number: usize) -> &str {
+        self.schema.field(number).name()
+    }
+
+    /// What rows of column `number` are.
+    pub(crate) fn kind(&self, number: usize) -> &ColumnKind {
+        match number.checked_sub(self.columns.len()) {
+            None => &self.columns[number].kind,
+            Some(output) => &self.outputs[output].kind,
+        }
+    }
+
+    /// How the rows of column `number` are padded.
+    pub(crate) fn pad(&self, number: usize) -> Option<&PlannedPad> {
+        self.columns.get(number)?.pad.as_ref()
+    }
+
+    /// Where the output `index` lies.
+    pub(crate) fn output_place(&self, index: usize) -> &Place {
+        &self.layout.places[self.columns.len() + index]
     }
 }
 
@@ -97,6 +180,7 @@ fn plan(dataset: &Dataset, asked: &Col) -> Result<PlannedColumn> {
                 field.data_type()
             )));
         }
+        kind if asked.pad.is_some() => return plan_padded(column.table, column.index, kind, &field, asked),
         _ if asked.cast.is_some() || asked.is_arithmetic() || asked.fill.is_some() => {
             return refuse("cast, scale, normalize and fill apply to tensors");
         }
@@ -107,6 +191,7 @@ fn plan(dataset: &Dataset, asked: &Col) -> Result<PlannedColumn> {
                 kind: kind.clone(),
                 field,
                 transform: None,
+                pad: None,
                 fill: None,
                 source_row_bytes: 0,
                 source_width: 0,
@@ -114,6 +199,9 @@ fn plan(dataset: &Dataset, asked: &Col) -> Result<PlannedColumn> {
             });
         }
     };
+    if asked.pad.is_some() {
+        return refuse("pad applies to rows of varying length");
+    }
     let to = asked.cast.unwrap_or(dtype);
     if to == DType::Bool && dtype != DType::Bool {
         return refuse("numbers cannot be cast to bool");
@@ -147,10 +235,80 @@ fn plan(dataset: &Dataset, asked: &Col) -> Result<PlannedColumn> {
         kind: ColumnKind::Tensor { dtype: to, shape: shape.clone() },
         field,
         transform,
+        pad: None,
         fill,
         source_row_bytes,
         source_width: dtype.width_bytes(),
         num_elements,
+    })
+}
+
+/// A column of varying row length that is padded.
+fn plan_padded(
+    table: usize,
+    index: usize,
+    kind: &ColumnKind,
+    field: &FieldRef,
+    asked: &Col,
+) -> Result<PlannedColumn> {
+    let Some(pad) = asked.pad else { unreachable!("called for columns that are padded") };
+    let refuse = |what: &str| Err(Error::invalid(format!("column '{}' is {kind}: {what}", asked.name)));
+    let dtype = match kind {
+        ColumnKind::Ragged { dtype } => *dtype,
+        ColumnKind::Bytes => DType::U8,
+        _ => return refuse("lists and bytes can be padded"),
+    };
+    if asked.fill.is_some() || asked.normalize.is_some() {
+        return refuse("fill and normalize do not apply to padded rows, a null is a row without items");
+    }
+    let to = asked.cast.unwrap_or(dtype);
+    if to == DType::Bool {
+        return refuse("numbers cannot be cast to bool");
+    }
+    if asked.is_arithmetic() && !matches!(to, DType::F16 | DType::F32 | DType::F64) {
+        return refuse("scale needs floats: cast first, as in .cast::<f32>().scale(…)");
+    }
+    if let (Some(fixed), Some(most)) = (pad.fixed, pad.most)
+        && most < fixed
+    {
+        return refuse(&format!(
+            "expected to pad to no more than the {most} items a row may have, found {fixed}"
+        ));
+    }
+    let element = cast_value(pad.value, to).ok_or_else(|| {
+        Error::invalid(format!(
+            "the value {} that column '{}' is padded with is no {to}",
+            pad.value, asked.name
+        ))
+    })?;
+    let affine = Affine::scale(asked.scale.unwrap_or(1.0));
+    let transform =
+        (to != dtype || asked.is_arithmetic()).then(|| Transform { cast: cast_row(dtype, to), affine });
+    let field = match field.data_type() {
+        _ if to == dtype => field.clone(),
+        data_type => {
+            let item = Arc::new(Field::new("item", to.to_arrow(), false));
+            let list = if is_wide(data_type) { DataType::LargeList(item) } else { DataType::List(item) };
+            Arc::new(Field::new(&asked.name, list, field.is_nullable()))
+        }
+    };
+    Ok(PlannedColumn {
+        table,
+        index,
+        kind: if to == dtype { kind.clone() } else { ColumnKind::Ragged { dtype: to } },
+        field,
+        transform,
+        pad: Some(PlannedPad {
+            fixed: pad.fixed,
+            most: pad.most,
+            truncate: pad.truncate,
+            element: element.into(),
+            source_width: dtype.width_bytes(),
+        }),
+        fill: None,
+        source_row_bytes: 0,
+        source_width: 0,
+        num_elements: 0,
     })
 }
 
@@ -200,7 +358,9 @@ fn cast_value(value: f64, to: DType) -> Option<Vec<u8>> {
 
 /// Refuses to shuffle what would be decoded again and again.
 pub(crate) fn check_decode_budget(plan: &BatchPlan) -> Result<()> {
-    let columns: Vec<_> = plan.columns.iter().map(|column| (column.table, column.index)).collect();
+    let inputs = plan.map_rows.iter().flat_map(|rows| &rows.inputs().columns);
+    let columns = plan.columns.iter().chain(inputs).map(|column| (column.table, column.index));
+    let columns: Vec<_> = columns.collect::<BTreeSet<_>>().into_iter().collect();
     let (bytes, budget) = plan.dataset.decoded_bytes(&columns);
     if bytes > budget {
         return Err(Error::new(

@@ -8,12 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, make_array, new_empty_array};
-use arrow::buffer::Buffer;
 use arrow::compute::{cast, interleave};
 use arrow::datatypes::{DataType, FieldRef};
 use arrow::error::ArrowError;
 
-use super::{Batch, BatchPlan, BatchPool, Col, Gatherer, RowSource, Turn};
+use super::{BatchMaker, BatchPlan, BatchPool, Col, RowSource, Turn};
 use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Values;
@@ -232,8 +231,7 @@ enum HeldBy {
 struct Kernel {
     columns: Vec<usize>,
     pool: BatchPool,
-    gatherer: Gatherer,
-    lent: Vec<Option<Buffer>>,
+    maker: BatchMaker,
 }
 
 impl RowReader {
@@ -263,7 +261,7 @@ impl RowReader {
                 }
                 Arc::new(field.as_ref().clone().with_name(name))
             } else {
-                let plan = BatchPlan::new(&dataset, std::slice::from_ref(col), 1, false)?;
+                let plan = BatchPlan::new(&dataset, std::slice::from_ref(col), &[], 1, false)?;
                 Arc::new(plan.columns[0].field.as_ref().clone().with_name(name))
             });
         }
@@ -318,18 +316,16 @@ impl RowReader {
         }
         if self.kernel.as_ref().is_none_or(|kernel| kernel.columns != columns) {
             let asked: Vec<_> = columns.iter().map(|&number| self.columns[number].1.clone()).collect();
-            let plan = Arc::new(BatchPlan::new(&self.dataset, &asked, self.batch_size, false)?);
+            let plan = Arc::new(BatchPlan::new(&self.dataset, &asked, &[], self.batch_size, false)?);
             self.kernel = Some(Kernel {
                 columns: columns.to_vec(),
                 pool: SlotPool::new(SlotMemory::Heap, 1, self.keep_slots, plan.clone()),
-                gatherer: Gatherer::new(plan),
-                lent: Vec::new(),
+                maker: BatchMaker::new(plan),
             });
         }
         let kernel = self.kernel.as_mut().expect("made above");
         let rows = RowSource::List(rows);
-        let (gatherer, lent) = (&mut kernel.gatherer, &mut kernel.lent);
-        let (batch, _) = Batch::gather(gatherer, (&kernel.pool, 0), &rows, Turn::default(), None, lent)?;
+        let (batch, _) = kernel.maker.make((&kernel.pool, 0), &rows, Turn::default())?;
         Ok(batch.record_batch()?.columns().to_vec())
     }
 

@@ -4,7 +4,7 @@
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, downcast_primitive_array};
 use arrow::datatypes::DataType;
 
-use super::tensor::Tensor;
+use super::tensor::{Shape, Tensor};
 use crate::error::{Error, Result};
 use crate::layout::{ColumnKind, Element};
 
@@ -53,7 +53,7 @@ impl TensorColumns for RecordBatch {
             .ok_or_else(|| Error::mismatch(format!("column '{name}' holds a null: fill it first")))?;
         let values = bytemuck::try_cast_slice(bytes)
             .map_err(|e| Error::mismatch(format!("column '{name}' cannot be viewed as {dtype}: {e}")))?;
-        Tensor::new(values, self.num_rows(), shape)
+        Ok(Tensor::new(values, Shape::new(self.num_rows(), shape)?))
     }
 }
 

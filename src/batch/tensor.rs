@@ -49,8 +49,8 @@ pub struct Tensor<'a, T> {
 }
 
 impl<'a, T: Element> Tensor<'a, T> {
-    pub(super) fn new(values: &'a [T], rows: usize, row_shape: &[usize]) -> Result<Self> {
-        Ok(Tensor { values, shape: Shape::new(rows, row_shape)? })
+    pub(super) fn new(values: &'a [T], shape: Shape) -> Self {
+        Tensor { values, shape }
     }
 
     /// Every element.
@@ -87,8 +87,8 @@ pub struct TensorMut<'a, T> {
 }
 
 impl<'a, T: Element> TensorMut<'a, T> {
-    pub(super) fn new(values: &'a mut [T], rows: usize, row_shape: &[usize]) -> Result<Self> {
-        Ok(TensorMut { values, shape: Shape::new(rows, row_shape)? })
+    pub(super) fn new(values: &'a mut [T], shape: Shape) -> Self {
+        TensorMut { values, shape }
     }
 
     /// Every element, to change.

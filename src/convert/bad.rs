@@ -4,27 +4,12 @@
 use std::fs;
 use std::path::Path;
 
-use arrow::array::RecordBatch;
-use serde::{Deserialize, Serialize};
-
-use super::columns::{Columns, is_bad_record};
-use super::options::OnBadRecord;
+use super::columns::Columns;
 use super::{LEDGER, files};
-use crate::batch::RowReader;
+use crate::batch::{BadRecord, OnBadRecord, RowReader, is_bad_record};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
-
-/// A line of `bad-records.jsonl`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct BadRecord {
-    file: Option<String>,
-    /// Counted from 0 in its file.
-    record: u64,
-    byte: Option<u64>,
-    /// Of the source.
-    row: u64,
-    reason: String,
-}
+use arrow::array::RecordBatch;
 
 /// A bad record, and what reading it said.
 pub(super) struct Bad {
@@ -34,20 +19,7 @@ pub(super) struct Bad {
 
 impl Bad {
     fn new(dataset: &Dataset, row: u64, error: Error) -> Self {
-        let (path, record) = dataset.place_of(row);
-        let error = match path {
-            Some(path) => error.at_path(path),
-            None => error,
-        };
-        let error = error.at_record(record);
-        let location = error.location();
-        let record = BadRecord {
-            file: location.path.as_ref().map(|path| path.display().to_string()),
-            record,
-            byte: location.byte,
-            row,
-            reason: format!("{}: {}", error.kind().as_str(), error.message()),
-        };
+        let (record, error) = BadRecord::new(dataset, row, error);
         Bad { record, error }
     }
 }

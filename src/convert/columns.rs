@@ -280,8 +280,3 @@ fn rename(fields: &mut [Field], options: &ConvertOptions) -> Result<()> {
 fn row_bytes(field: &Field) -> Option<u64> {
     ColumnKind::of(field).row_bytes().map(|bytes| bytes as u64)
 }
-
-/// Whether `error` says that a record is bad, rather than that none can be read.
-pub(super) fn is_bad_record(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Malformed | ErrorKind::Mismatch)
-}

@@ -37,17 +37,19 @@ use std::thread::{self, ScopedJoinHandle};
 
 use serde::{Deserialize, Serialize};
 
+use crate::batch::BadRecord;
 use crate::dataset::{Dataset, MANIFEST, Manifest, ShardEntry};
 use crate::error::{Error, ErrorKind, Result};
-use bad::{BadRecord, Ledger};
+use bad::Ledger;
 use columns::Columns;
 use files::Lock;
 use plan::Plan;
 use workers::{Batches, Work};
 use writer::ShardWriter;
 
+pub use crate::batch::OnBadRecord;
 pub use adopt::{AdoptOptions, Adopted, adopt};
-pub use options::{ConvertOptions, OnBadRecord};
+pub use options::ConvertOptions;
 pub use records::{RecordWriter, RecordWriterOptions};
 pub use verify::verify;
 

@@ -1,6 +1,7 @@
 //! What is written of a dataset, and how.
 #![forbid(unsafe_code)]
 
+use crate::batch::OnBadRecord;
 use crate::layout::DType;
 
 /// How a dataset is written: which columns and what becomes of them, in which order, in how many files.
@@ -35,23 +36,6 @@ pub struct ConvertOptions {
     pub(super) num_shards: Option<u64>,
     pub(super) threads: Option<usize>,
     pub(super) on_bad_record: OnBadRecord,
-}
-
-/// What becomes of a record that cannot be read: bytes that do not follow their format, text that is no UTF-8, a null
-/// where none may be.
-///
-/// A file that cannot be read at all, one that is cut short, or a panic ends a conversion whatever is said here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnBadRecord {
-    /// The conversion ends with its error.
-    #[default]
-    Fail,
-    /// It is left out, and noted in `bad-records.jsonl` beside `dataset.json`: a line of JSON for each, with `file`,
-    /// `record` (counted from 0 in its file), `byte`, `row` (of the source) and `reason`.
-    Skip {
-        /// How many may be left out; one more ends the conversion.
-        limit: u64,
-    },
 }
 
 impl ConvertOptions {

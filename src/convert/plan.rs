@@ -8,8 +8,8 @@ use arrow::array::{Array, ArrayData, RecordBatch};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::columns::Columns;
-use super::options::OnBadRecord;
 use super::{ConvertOptions, bad};
+use crate::batch::OnBadRecord;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::sampler::{EpochOrder, Order, Shuffle};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Dataset;
 use super::shard::Opened;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::Values;
 use crate::map::{Advice, Region};
 
@@ -73,6 +73,12 @@ impl Dataset {
     pub(crate) fn place_of(&self, row: u64) -> (Option<&Path>, u64) {
         let tables = self.columns.iter().map(|column| &self.tables[column.table]);
         tables.map(|table| table.place_of(row)).next().unwrap_or((None, row))
+    }
+
+    /// `error`, which happened in `row`: in the file and the record it comes from.
+    pub(crate) fn place(&self, row: u64, error: Error) -> Error {
+        let (path, record) = self.place_of(row);
+        path.into_iter().fold(error, Error::at_path).at_record(record)
     }
 
     /// Lets go of what rows before `row` needed in memory, where rows are read one after another.

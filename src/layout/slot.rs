@@ -55,7 +55,7 @@ impl SlotLayout {
     /// [`ErrorKind::Unsupported`] for a column of [`ColumnKind::Other`]; [`ErrorKind::TooLarge`] for a batch
     /// whose size in bytes overflows.
     pub(crate) fn new<'a>(
-        columns: impl ExactSizeIterator<Item = ColumnShape<'a>>,
+        columns: impl Iterator<Item = ColumnShape<'a>>,
         batch_size: usize,
         row_mask: bool,
     ) -> Result<Self> {
@@ -111,6 +111,11 @@ impl SlotLayout {
         }
         let fixed_bytes = reserve(Some(0))?;
         Ok(SlotLayout { batch_size, row_mask, places: places.into(), fixed_bytes })
+    }
+
+    /// Rows that a batch of `num_rows` is laid out for: with a mask, it is padded to its full size.
+    pub(crate) fn rows_laid_out(&self, num_rows: usize) -> usize {
+        if self.row_mask.is_some() { self.batch_size } else { num_rows }
     }
 }
 

@@ -1,23 +1,28 @@
 //! Options of a loader, checked when it is built.
 #![forbid(unsafe_code)]
 
+mod contents;
+
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
 use crossbeam::utils::CachePadded;
 
+use super::ledger::Ledger;
+use super::packing::Packing;
 use super::state::{LoaderState, Options, Progress};
 use super::stats::Counters;
 use super::worker::{Shared, Worker};
 use super::{Clock, Loader};
-use crate::batch::{BatchMut, BatchPlan, Col, MapBatch, check_decode_budget};
+use crate::batch::{Col, MapBatch, OnBadRecord, check_decode_budget};
 use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Result};
 use crate::map::{Birthplace, ProcessUsage};
 use crate::queue::ordered_ring;
 use crate::sampler::{Order, Partition, Remainder, Shuffle, Steps};
 use crate::staging::{SlotMemory, SlotPool, Staging};
+use contents::AskedRows;
 
 /// Batches a loader keeps ready at least, where the depth is left to it: with few, small ones are handed over one at a time,
 /// and threads wait for each other.
@@ -48,7 +53,11 @@ pub struct LoaderBuilder {
     #[cfg(feature = "cuda")]
     pub(super) device_depth: usize,
     pinned_cap_bytes: Option<usize>,
-    map: Option<MapBatch>,
+    map_rows: Option<AskedRows>,
+    map_batch: Option<MapBatch>,
+    on_bad_record: OnBadRecord,
+    buckets: Option<(Col, u64)>,
+    pack: Option<(Col, usize)>,
     resume: Option<LoaderState>,
 }
 
@@ -69,12 +78,16 @@ impl LoaderBuilder {
             #[cfg(feature = "cuda")]
             device_depth: DEVICE_DEPTH_BATCHES,
             pinned_cap_bytes: None,
-            map: None,
+            map_rows: None,
+            map_batch: None,
+            on_bad_record: OnBadRecord::default(),
+            buckets: None,
+            pack: None,
             resume: None,
         }
     }
 
-    /// The columns of each batch, in this order. Default: all, as they are.
+    /// The columns of each batch, in this order. Default: all, as they are, but the inputs of [`map_rows`](Self::map_rows).
     pub fn columns<C: Into<Col>>(mut self, columns: impl IntoIterator<Item = C>) -> Self {
         self.columns = columns.into_iter().map(Into::into).collect();
         self
@@ -178,33 +191,6 @@ impl LoaderBuilder {
         self
     }
 
-    /// A function that changes each batch where it is made, in a worker thread: augmentation, normalisation of one's
-    /// own. If it errs or panics, that is what the trainer gets in the place of the batch.
-    ///
-    /// For the order to stay reproducible it must depend on nothing but the batch.
-    ///
-    /// ```
-    /// # use forebay::{Dataset, Loader};
-    /// # fn main() -> forebay::Result<()> {
-    /// # let numbers = Dataset::from_tensor("x", &[], vec![1f32, 2.0, 3.0, 4.0])?;
-    /// let loader = Loader::builder(&numbers).batch_size(2).map_batch(|batch| {
-    ///     batch.tensor_mut::<f32>("x")?.as_mut_slice().iter_mut().for_each(|x| *x *= 10.0);
-    ///     Ok(())
-    /// });
-    /// for batch in loader.build()? {
-    ///     assert!(batch?.tensor::<f32>("x")?.as_slice()[0] >= 10.0);
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn map_batch(
-        mut self,
-        map: impl Fn(&mut BatchMut<'_>) -> Result<()> + Send + Sync + 'static,
-    ) -> Self {
-        self.map = Some(Arc::new(map));
-        self
-    }
-
     /// Goes on where `state` was taken, with any number of threads and any depth.
     pub fn resume(mut self, state: &LoaderState) -> Self {
         self.resume = Some(state.clone());
@@ -219,9 +205,12 @@ impl LoaderBuilder {
     /// hold; `Mismatch`, with the difference, for a state of another dataset or other options; `TooLarge` for an exact
     /// shuffle of chunks that must be decoded and do not fit their budget; `Device` if the driver of a GPU fails.
     pub fn build(self) -> Result<Loader> {
-        let steps = Steps::new(self.dataset.len(), self.batch_size as u64, self.remainder)?;
-        let steps = steps.partition(self.partition)?;
         self.shuffle.check()?;
+        let order = Order::new(self.dataset.len(), self.shuffle, self.seed);
+        let packing = self.packing(order)?;
+        let num_rows = packing.as_ref().map_or(self.dataset.len(), Packing::num_windows);
+        let steps = Steps::new(num_rows, self.batch_size as u64, self.remainder)?;
+        let steps = steps.partition(self.partition)?;
         if self.depth == Some(0) {
             return Err(Error::invalid("depth must be at least 1 batch, found 0"));
         }
@@ -236,11 +225,12 @@ impl LoaderBuilder {
             global_batch: steps.global_batch(),
             remainder: self.remainder,
             partition: self.partition,
+            grouping: self.grouping(),
         };
         let row_mask = self.remainder == Remainder::Pad;
-        let plan = Arc::new(BatchPlan::new(&self.dataset, &self.columns, self.batch_size, row_mask)?);
+        let plan = Arc::new(self.plan(packing.as_ref(), row_mask)?);
         if self.shuffle == Shuffle::Exact {
-            check_decode_budget(&plan)?;
+            check_decode_budget(packing.as_ref().map_or(&plan, |packing| packing.documents.plan()))?;
         }
         self.dataset.advise(self.shuffle == Shuffle::None);
         let (epoch, step, progress) = match &self.resume {
@@ -254,16 +244,20 @@ impl LoaderBuilder {
             let affordable = DEPTH_BYTES / plan.layout.fixed_bytes.max(1);
             (2 * threads + 4).max(DEPTH_BATCHES).min(affordable.max(2))
         });
+        let buckets = self.bucketing(&steps, depth)?;
         let memory = SlotMemory::new(self.staging, self.pinned_cap_bytes)?;
         let shared = Arc::new(Shared {
             // Those in the ring, one in each worker's hands, one in the trainer's and one it just let go of.
             pool: SlotPool::new(memory, threads + 1, depth + threads + 2, plan.clone()),
-            order: Order::new(self.dataset.len(), self.shuffle, self.seed),
+            // Windows are numbered as they come.
+            order: packing.as_ref().map_or(order, |_| Order::new(num_rows, Shuffle::None, 0)),
+            buckets,
+            packing,
             steps,
             options,
+            on_bad_record: self.on_bad_record,
             first_batch,
             num_batches,
-            map: self.map,
             counters: (0..=threads).map(|_| CachePadded::new(Counters::default())).collect(),
             plan,
         });
@@ -277,6 +271,7 @@ impl LoaderBuilder {
             epoch,
             progress,
             received: first_batch,
+            ledger: Ledger::new(self.on_bad_record),
             pending: None,
             birthplace: Birthplace::here()?,
             clock: Clock {

@@ -12,9 +12,12 @@
 //! arrives as an `Err` in the place of its batch; the batches after it are whole.
 #![forbid(unsafe_code)]
 
+mod buckets;
 mod builder;
 #[cfg(feature = "cuda")]
 mod device;
+mod ledger;
+mod packing;
 mod record_input;
 mod state;
 mod stats;
@@ -32,12 +35,13 @@ pub use record_input::{RecordInput, RecordInputBuilder};
 pub use state::LoaderState;
 pub use stats::{Bound, Stats};
 
-use crate::batch::Batch;
+use crate::batch::{BadRecord, Batch};
 use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Result};
 use crate::map::{Birthplace, ProcessUsage};
 use crate::queue::{Claim, Consumer, Pop};
 use crate::sampler::{Audit, Shuffle};
+use ledger::Ledger;
 use state::Progress;
 use worker::{Made, Shared, Worker};
 
@@ -78,6 +82,7 @@ pub struct Loader {
     epoch: u64,
     progress: Progress,
     received: u64,
+    ledger: Ledger,
     /// What an audit found, for the next call.
     pending: Option<Error>,
     birthplace: Birthplace,
@@ -130,11 +135,18 @@ impl Loader {
         self.audit_at(self.mark())
     }
 
+    /// The bad records that were left out of the batches received so far ([`OnBadRecord::Skip`](crate::OnBadRecord::Skip)), each
+    /// once, in the order they came.
+    pub fn bad_records(&self) -> &[BadRecord] {
+        self.ledger.records()
+    }
+
     /// What the loader did so far, and who is slow.
     pub fn stats(&self) -> Stats {
         let ring = (self.consumer.ready(), self.consumer.capacity());
         let pinned = self.shared.pool.memory().pinned_bytes();
-        Stats::new(&self.shared.counters, &self.clock, self.received_here(), self.threads.len(), ring, pinned)
+        let counts = (self.received_here(), self.ledger.skipped());
+        Stats::new(&self.shared.counters, &self.clock, counts, self.threads.len(), ring, pinned)
     }
 
     fn mark(&self) -> Mark {
@@ -221,8 +233,11 @@ impl Loader {
         // and its memory may serve for what comes next.
         let is_last_epoch =
             self.shared.num_batches.is_some_and(|all| all - self.received < self.shared.steps.len());
-        if is_last_epoch && self.shared.options.shuffle == Shuffle::None {
-            self.shared.plan.dataset.forget_before(self.shared.steps.positions(step).end);
+        let in_order = self.shared.options.shuffle == Shuffle::None && self.shared.packing.is_none();
+        if is_last_epoch && in_order {
+            let end = self.shared.steps.positions(step).end;
+            let end = self.shared.buckets.as_ref().map_or(end, |buckets| buckets.window_start(end));
+            self.shared.plan.dataset.forget_before(end);
         }
         match made {
             Ok(made) => self.progress.delivered.merge(made.audit),
@@ -247,7 +262,10 @@ impl Iterator for Loader {
         if let Some(error) = self.pending.take() {
             return Some(Err(error));
         }
-        let made = self.take()?;
+        let made = self.take()?.and_then(|mut made| {
+            self.ledger.add(std::mem::take(&mut made.bad))?;
+            Ok(made)
+        });
         self.account(&made);
         Some(made.map(|made| made.batch))
     }

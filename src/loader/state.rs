@@ -18,6 +18,8 @@ pub(super) struct Options {
     pub(super) global_batch: u64,
     pub(super) remainder: Remainder,
     pub(super) partition: Partition,
+    /// What rows are sorted, or packed by.
+    pub(super) grouping: Option<String>,
 }
 
 /// A place in the sequence of batches: after the last batch the trainer received.
@@ -37,6 +39,9 @@ pub struct LoaderState {
     shuffle: String,
     global_batch: u64,
     remainder: String,
+    /// Left out where rows are neither bucketed nor packed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    grouping: Option<String>,
     /// Whose progress it is.
     rank: u32,
     world: u32,
@@ -70,6 +75,7 @@ impl LoaderState {
             shuffle: options.shuffle.to_string(),
             global_batch: options.global_batch,
             remainder: options.remainder.to_string(),
+            grouping: options.grouping.clone(),
             rank: options.partition.rank(),
             world: options.partition.world(),
             epoch,
@@ -142,6 +148,11 @@ impl LoaderState {
         }
         if self.remainder != here.remainder {
             return differ("remainder", &self.remainder, &here.remainder);
+        }
+        if self.grouping != here.grouping {
+            let grouping =
+                |state: &LoaderState| state.grouping.clone().unwrap_or_else(|| "no grouping".to_owned());
+            return differ("rows by", &grouping(self), &grouping(&here));
         }
         let mut progress = self.progress;
         if (self.rank, self.world) != (here.rank, here.world) {

@@ -53,6 +53,8 @@ pub struct Stats {
     pub batches_received: u64,
     /// Rows in the batches made.
     pub rows: u64,
+    /// Rows left out of the batches received, because they could not be read.
+    pub skipped_rows: u64,
     /// Bytes of values written into slots.
     pub copied_bytes: u64,
     /// Bytes of values in the batches made, copied or lent.
@@ -101,7 +103,7 @@ impl Stats {
     pub(super) fn new(
         counters: &[CachePadded<Counters>],
         clock: &Clock,
-        batches_received: u64,
+        (batches_received, skipped_rows): (u64, u64),
         threads: usize,
         ring: (usize, usize),
         (pinned_bytes, unpinned_bytes): (u64, u64),
@@ -114,6 +116,7 @@ impl Stats {
             batches_made: read(|c| &c.batches),
             batches_received,
             rows: read(|c| &c.rows),
+            skipped_rows,
             copied_bytes: read(|c| &c.copied_bytes),
             delivered_bytes: read(|c| &c.delivered_bytes),
             elapsed: clock.built.elapsed(),

@@ -5,12 +5,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow::buffer::Buffer;
 use crossbeam::utils::CachePadded;
 
+use super::buckets::Buckets;
+use super::packing::Packing;
 use super::state::{LoaderState, Options, Progress};
 use super::stats::Counters;
-use crate::batch::{Batch, BatchPlan, BatchPool, Gatherer, MapBatch, RowSource, Turn};
+use crate::batch::{
+    BadRecord, Batch, BatchMaker, BatchPlan, BatchPool, DocumentReader, OnBadRecord, RowSource, Turn,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::queue::{Claim, Producer, Ticket};
 use crate::sampler::{Audit, EpochOrder, Order, Partition, Steps};
@@ -19,14 +22,17 @@ use crate::sampler::{Audit, EpochOrder, Order, Partition, Steps};
 pub(super) struct Shared {
     pub(super) plan: Arc<BatchPlan>,
     pub(super) pool: BatchPool,
+    /// Of rows; of packed windows, none of which is moved.
     pub(super) order: Order,
+    pub(super) buckets: Option<Buckets>,
+    pub(super) packing: Option<Packing>,
     pub(super) steps: Steps,
     pub(super) options: Options,
+    pub(super) on_bad_record: OnBadRecord,
     /// The number, counted over all epochs, of the batch at position 0 of the ring.
     pub(super) first_batch: u64,
     /// Batches in all epochs; `None` without end.
     pub(super) num_batches: Option<u64>,
-    pub(super) map: Option<MapBatch>,
     /// One for each worker, the trainer's own hands last.
     pub(super) counters: Box<[CachePadded<Counters>]>,
 }
@@ -35,6 +41,8 @@ pub(super) struct Shared {
 pub(super) struct Made {
     pub(super) batch: Batch,
     pub(super) audit: Audit,
+    /// The rows that were left out.
+    pub(super) bad: Vec<BadRecord>,
 }
 
 impl Shared {
@@ -71,15 +79,16 @@ impl Shared {
 /// The hands of one thread: scratch memory, and the order of the epoch it is in.
 pub(super) struct Worker {
     number: usize,
-    gatherer: Gatherer,
-    lent: Vec<Option<Buffer>>,
+    maker: BatchMaker,
+    /// Looks at documents before they are in a batch, once it is asked to.
+    reader: Option<DocumentReader>,
     epoch: Option<(u64, EpochOrder)>,
 }
 
 impl Worker {
     /// The hands of thread `number`.
     pub(super) fn new(plan: &Arc<BatchPlan>, number: usize) -> Self {
-        Worker { number, gatherer: Gatherer::new(plan.clone()), lent: Vec::new(), epoch: None }
+        Worker { number, maker: BatchMaker::new(plan.clone()), reader: None, epoch: None }
     }
 
     /// Claims and fills positions until none is left or the ring is closed.
@@ -120,7 +129,7 @@ impl Worker {
         let made = made.unwrap_or_else(|panic| {
             // Scratch a panic left behind is not trusted.
             *self = Worker::new(&shared.plan, self.number);
-            let doing = if shared.map.is_some() { "map_batch" } else { "a worker" };
+            let doing = if shared.plan.map_batch.is_some() { "map_batch" } else { "a worker" };
             let (epoch, step) = shared.steps.locate(number);
             let error = Error::panicked(doing, &*panic);
             Err(Error::new(error.kind(), format!("{} (epoch {epoch}, step {step})", error.message())))
@@ -138,11 +147,30 @@ impl Worker {
             _ => self.epoch.insert((epoch, shared.order.epoch(epoch))).1,
         };
         let positions = shared.steps.positions(step);
-        let rows = RowSource::Order(&order, positions);
-        let turn = Turn { epoch, step };
-        let (gatherer, lent) = (&mut self.gatherer, &mut self.lent);
-        let map = shared.map.as_ref();
-        let (batch, audit) = Batch::gather(gatherer, (&shared.pool, self.number), &rows, turn, map, lent)?;
-        Ok(Made { batch, audit })
+        let turn = Turn { seed: shared.options.seed, epoch, step };
+        let target = (&shared.pool, self.number);
+        if let Some(packing) = &shared.packing {
+            let reader = self.reader.get_or_insert_with(|| DocumentReader::new(&packing.documents));
+            let windows = packing.windows(reader, epoch, positions)?;
+            let (batch, audit) = self.maker.make_packed(target, reader, &windows, turn)?;
+            return Ok(Made { batch, audit, bad: Vec::new() });
+        }
+        let bucketed;
+        let rows = match &shared.buckets {
+            Some(buckets) => {
+                let reader = self.reader.get_or_insert_with(|| DocumentReader::new(&buckets.documents));
+                bucketed = buckets.rows(reader, (epoch, &order), positions)?;
+                RowSource::List(&bucketed)
+            }
+            None => RowSource::Order(&order, positions),
+        };
+        let (batch, audit, bad) = match shared.on_bad_record {
+            OnBadRecord::Skip { .. } => self.maker.make_without_bad(target, &rows, turn)?,
+            OnBadRecord::Fail => {
+                let (batch, audit) = self.maker.make(target, &rows, turn)?;
+                (batch, audit, Vec::new())
+            }
+        };
+        Ok(Made { batch, audit, bad })
     }
 }

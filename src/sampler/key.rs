@@ -26,7 +26,8 @@ pub(super) fn mix(mut word: u64) -> u64 {
     word ^ (word >> 31)
 }
 
-/// The SplitMix64 sequence from which the parts of one permutation are drawn.
+/// The SplitMix64 sequence from which the parts of one permutation, or the numbers of one row, are drawn.
+#[derive(Clone, Debug)]
 pub(super) struct Draws(u64);
 
 impl Draws {

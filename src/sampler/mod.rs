@@ -3,7 +3,9 @@
 //! ```text
 //! seed, epoch ──epoch_key──▶ key ──Permutation──▶ position → row      order.rs, permutation.rs, block.rs
 //! position ◀── step × batch size ◀── Steps ◀── batch number           steps.rs, partition.rs
+//! lengths ──bucket_by_length──▶ rows of about one length together     bucket.rs
 //! rows delivered ──Audit──▶ each once?                                audit.rs
+//! seed, epoch, row ──RowRng──▶ random numbers of the row              rng.rs
 //! ```
 //!
 //! Everything here is a pure function of a few numbers: no memory that grows with the number of rows, no
@@ -28,6 +30,8 @@ mod permutation;
 
 mod block;
 
+mod bucket;
+
 mod order;
 
 mod partition;
@@ -36,9 +40,13 @@ mod steps;
 
 mod audit;
 
+mod rng;
+
 pub use audit::Audit;
+pub use bucket::bucket_by_length;
 pub use key::epoch_key;
 pub use order::{EpochOrder, Order, Shuffle};
 pub use partition::Partition;
 pub use permutation::Permutation;
+pub use rng::RowRng;
 pub use steps::{Remainder, Steps};

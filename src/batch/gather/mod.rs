@@ -25,9 +25,11 @@
 
 mod cast;
 mod copy;
+mod documents;
 mod lane;
 mod located;
 mod other;
+mod padded;
 mod parsed;
 mod row;
 mod runs;
@@ -60,6 +62,8 @@ pub(crate) struct Gathered {
     pub(crate) copied_bytes: u64,
     /// Bytes of values the batch holds, copied or lent.
     pub(crate) delivered_bytes: u64,
+    /// Where items may be put behind what lies in the slot.
+    pub(crate) items_end: usize,
 }
 
 /// The rows of a batch, as the dataset numbers them.
@@ -75,6 +79,18 @@ impl RowSource<'_> {
         match self {
             RowSource::List(rows) => rows.len(),
             RowSource::Order(_, positions) => (positions.end - positions.start) as usize,
+        }
+    }
+
+    /// Each of them.
+    pub(crate) fn to_vec(&self) -> Vec<u64> {
+        match self {
+            RowSource::List(rows) => rows.to_vec(),
+            RowSource::Order(order, positions) => {
+                let mut rows = vec![0; self.len()];
+                order.fill(positions.start, &mut rows);
+                rows
+            }
         }
     }
 
@@ -175,6 +191,11 @@ impl Gatherer {
         &self.plan
     }
 
+    /// The rows gathered last.
+    pub(crate) fn rows(&self) -> &[u64] {
+        &self.scratch.rows
+    }
+
     /// Gathers rows of the dataset, at most a batch of them, into `slot`. Where `lend` allows it, columns that lie
     /// in one run are put into `lent` instead, under their number.
     ///
@@ -251,7 +272,7 @@ impl Scratch {
         }
         gather_blocks(self, plan, source, slot, &mut gathered.audit)?;
 
-        let laid_out = if padded { layout.batch_size } else { num_rows };
+        let laid_out = layout.rows_laid_out(num_rows);
         for mask in layout.places.iter().filter_map(Place::validity) {
             // Who finds a null says so; otherwise none is.
             slot.bytes()[mask..mask + num_rows].fill(1);
@@ -308,6 +329,7 @@ impl Scratch {
         }
         self.columns.iter_mut().for_each(Lanes::release);
         self.parsed.iter_mut().for_each(Parsed::release);
+        gathered.items_end = items_end;
         Ok(gathered)
     }
 

@@ -24,7 +24,7 @@ use crate::staging::SlotMut;
 #[derive(Default)]
 pub(super) struct Runs {
     /// Where the items of each row lie.
-    rows: Vec<(*const u8, usize)>,
+    pub(super) rows: Vec<(*const u8, usize)>,
     valid: Valid,
 }
 
@@ -62,10 +62,81 @@ impl Runs {
         else {
             unreachable!("called for columns of varying length")
         };
-        let run = self.gather_run(located, table, column, lanes, slot, place, num_rows, items_end, lent)?;
-        if let Some(bytes) = run {
-            return Ok(bytes);
+        if column.pad.is_none() {
+            let run =
+                self.gather_run(located, table, column, lanes, slot, place, num_rows, items_end, lent)?;
+            if let Some(bytes) = run {
+                return Ok(bytes);
+            }
         }
+        let valid = validity.map(|mask| mask..mask + located.rows.len());
+        let valid = valid.map(|rows| &mut slot.bytes()[rows]);
+        let total = self.find(located, table, column, number, lanes, parsed, valid)?;
+        if let Some(mask) = validity {
+            slot.bytes()[mask + located.rows.len()..mask + num_rows].fill(0);
+        }
+        if let Some(pad) = &column.pad {
+            let source = (located, table, column);
+            return self.write_padded(pad, source, slot, place, num_rows, items_end);
+        }
+        let runs = &mut self.rows;
+        if !wide_out && i32::try_from(total / item_bytes).is_err() {
+            return Err(too_large());
+        }
+        let start = *items_end;
+        slot.reserve(start.checked_add(total).ok_or_else(too_large)?)?;
+        *items_end = align_up(start + total);
+        let bytes = slot.bytes();
+        write_table(bytes, table_at, start, total);
+        let mut offset = 0usize;
+        for (i, &(src, len)) in runs.iter().enumerate() {
+            if let Some((next, _)) = runs.get(i + AHEAD_ROWS) {
+                prefetch(*next);
+            }
+            if let Some(&(next, len)) = runs.get(i + AHEAD_LONG_ROWS) {
+                prefetch_row(next, len.min(LONG_BYTES));
+            }
+            write_offset(bytes, offsets_at, wide_out, i, offset / item_bytes);
+            let dst = bytes[start + offset..start + offset + len].as_mut_ptr();
+            // SAFETY: the run was checked to lie within its items, which the dataset keeps mapped; the destination
+            // was just cut to its length. A slot is no part of a region.
+            unsafe { copy_bytes(src, dst, len) };
+            offset += len;
+        }
+        for row in runs.len()..=num_rows {
+            write_offset(bytes, offsets_at, wide_out, row, offset / item_bytes);
+        }
+        if column.kind == ColumnKind::Text
+            && let Err((i, e)) = check_text(&bytes[start..start + total], runs)
+        {
+            let (chunk, row) = (located.chunks[i] as usize, located.rows[i]);
+            let message =
+                format!("column '{}': expected UTF-8 in row {row} of the chunk: {e}", column.field.name());
+            let error = Error::malformed(message).with_source(e);
+            let piece = lanes.piece(table, column.index, chunk)?;
+            let Values::Runs { items, .. } = &piece.values else {
+                unreachable!("`lane::measure` and the column's kind agree")
+            };
+            let byte = items.offset() + (runs[i].0.addr() - items.as_ptr().addr()) as u64;
+            return Err(table.place(chunk, row, error.at_byte(byte)));
+        }
+        Ok(total as u64)
+    }
+}
+
+impl Runs {
+    /// Finds where the items of each row lie, and which rows are `valid`; touches no item. Returns the bytes of all of them.
+    #[expect(clippy::too_many_arguments)] // As above.
+    pub(super) fn find(
+        &mut self,
+        located: &Located,
+        table: &Table,
+        column: &PlannedColumn,
+        number: usize,
+        lanes: &mut Lanes,
+        parsed: &Parsed,
+        mut valid: Option<&mut [u8]>,
+    ) -> Result<usize> {
         let runs = &mut self.rows;
         runs.clear();
         let mut total = 0usize;
@@ -88,8 +159,8 @@ impl Runs {
                 let error = Error::malformed(message).at_byte(error.location().byte.unwrap_or(0));
                 table.place(chunk, row, error)
             })?;
-            match validity {
-                Some(mask) => slot.bytes()[mask + i] = run.is_some().into(),
+            match &mut valid {
+                Some(valid) => valid[i] = run.is_some().into(),
                 None if run.is_none() => {
                     return Err(table.place(chunk, row, undeclared_null(column, row)));
                 }
@@ -100,63 +171,9 @@ impl Runs {
             runs.push((address, len));
             total = add(total, len)?;
         }
-        if !wide_out && i32::try_from(total / item_bytes).is_err() {
-            return Err(too_large());
-        }
-        let start = *items_end;
-        slot.reserve(start.checked_add(total).ok_or_else(too_large)?)?;
-        *items_end = align_up(start + total);
-        let bytes = slot.bytes();
-        if let Some(mask) = validity {
-            bytes[mask + located.rows.len()..mask + num_rows].fill(0);
-        }
-        bytes[table_at..table_at + 8].copy_from_slice(&(start as u64).to_ne_bytes());
-        bytes[table_at + 8..table_at + 16].copy_from_slice(&(total as u64).to_ne_bytes());
-        let mut offset = 0usize;
-        let write_offset = |bytes: &mut [u8], row: usize, offset: usize| {
-            let items = offset / item_bytes;
-            if wide_out {
-                bytes[offsets_at + row * 8..][..8].copy_from_slice(&(items as i64).to_ne_bytes());
-            } else {
-                bytes[offsets_at + row * 4..][..4].copy_from_slice(&(items as i32).to_ne_bytes());
-            }
-        };
-        for (i, &(src, len)) in runs.iter().enumerate() {
-            if let Some((next, _)) = runs.get(i + AHEAD_ROWS) {
-                prefetch(*next);
-            }
-            if let Some(&(next, len)) = runs.get(i + AHEAD_LONG_ROWS) {
-                prefetch_row(next, len.min(LONG_BYTES));
-            }
-            write_offset(bytes, i, offset);
-            let dst = bytes[start + offset..start + offset + len].as_mut_ptr();
-            // SAFETY: the run was checked to lie within its items, which the dataset keeps mapped; the destination
-            // was just cut to its length. A slot is no part of a region.
-            unsafe { copy_bytes(src, dst, len) };
-            offset += len;
-        }
-        for row in runs.len()..=num_rows {
-            write_offset(bytes, row, offset);
-        }
-        if column.kind == ColumnKind::Text
-            && let Err((i, e)) = check_text(&bytes[start..start + total], runs)
-        {
-            let (chunk, row) = (located.chunks[i] as usize, located.rows[i]);
-            let message =
-                format!("column '{}': expected UTF-8 in row {row} of the chunk: {e}", column.field.name());
-            let error = Error::malformed(message).with_source(e);
-            let piece = lanes.piece(table, column.index, chunk)?;
-            let Values::Runs { items, .. } = &piece.values else {
-                unreachable!("`lane::measure` and the column's kind agree")
-            };
-            let byte = items.offset() + (runs[i].0.addr() - items.as_ptr().addr()) as u64;
-            return Err(table.place(chunk, row, error.at_byte(byte)));
-        }
-        Ok(total as u64)
+        Ok(total)
     }
-}
 
-impl Runs {
     /// As `gather`, for rows that lie one after another: their items are copied at once, or lent. `None`, whatever was
     /// written, where they do not, or where something is wrong with one of them.
     #[expect(clippy::too_many_arguments)] // As above.
@@ -238,8 +255,7 @@ impl Runs {
                 return Ok(None);
             }
         }
-        slot[table_at..table_at + 8].copy_from_slice(&(at as u64).to_ne_bytes());
-        slot[table_at + 8..table_at + 16].copy_from_slice(&(copied as u64).to_ne_bytes());
+        write_table(slot, table_at, at, copied);
         if let Some(mask) = validity {
             slot[mask + len..mask + num_rows].fill(0);
         }
@@ -248,6 +264,22 @@ impl Runs {
             *lent = found;
         }
         Ok(Some(total as u64))
+    }
+}
+
+/// Says in the slot's table that items begin at `start` and are `total` bytes.
+pub(super) fn write_table(slot: &mut [u8], table: usize, start: usize, total: usize) {
+    slot[table..table + 8].copy_from_slice(&(start as u64).to_ne_bytes());
+    slot[table + 8..table + 16].copy_from_slice(&(total as u64).to_ne_bytes());
+}
+
+/// Writes the offset of row `row` among those that begin at `offsets`.
+#[inline]
+pub(super) fn write_offset(slot: &mut [u8], offsets: usize, wide: bool, row: usize, items: usize) {
+    if wide {
+        slot[offsets + row * 8..][..8].copy_from_slice(&(items as i64).to_ne_bytes());
+    } else {
+        slot[offsets + row * 4..][..4].copy_from_slice(&(items as i32).to_ne_bytes());
     }
 }
 
@@ -290,7 +322,7 @@ fn rebase<O: Offset>(bytes: &mut [u8], len: usize) -> Option<(u64, u64)> {
     Some(found)
 }
 
-fn too_large() -> Error {
+pub(super) fn too_large() -> Error {
     Error::new(
         ErrorKind::TooLarge,
         "the items of a batch exceed what its offsets can count: lower batch_size",
@@ -298,7 +330,7 @@ fn too_large() -> Error {
 }
 
 /// `total` and `len` more bytes, as long as memory may hold them.
-fn add(total: usize, len: usize) -> Result<usize> {
+pub(super) fn add(total: usize, len: usize) -> Result<usize> {
     total.checked_add(len).filter(|&total| total <= isize::MAX as usize / 4).ok_or_else(too_large)
 }
 

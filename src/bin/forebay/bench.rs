@@ -14,6 +14,7 @@ use serde_json::json;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::args::SourceArgs;
+use crate::bad_records::BadRecordArgs;
 #[cfg(feature = "cuda")]
 use crate::device::DeviceBench;
 use crate::source::open;
@@ -60,6 +61,8 @@ pub struct Bench {
     /// How many epochs; by default as many as take about five seconds.
     #[arg(long)]
     epochs: Option<u64>,
+    #[command(flatten)]
+    bad_records: BadRecordArgs,
     /// Print one line of JSON.
     #[arg(long)]
     json: bool,
@@ -133,6 +136,7 @@ impl Bench {
         bar.finish_and_clear();
         let usage = ProcessUsage::of_process();
         let stats = loader.stats();
+        let bad_records = loader.bad_records().to_vec();
         drop(loader);
         let digest = self.digest(&dataset)?;
         let line = json!({
@@ -148,6 +152,7 @@ impl Bench {
             "shuffle": self.shuffle.to_string(),
             "batch_size": self.batch_size,
             "digest": digest,
+            "bad_records": bad_records,
         });
         if self.json {
             println!("{line}");
@@ -160,6 +165,12 @@ impl Bench {
             );
             println!("digest {digest}");
             println!("{stats}");
+            if !bad_records.is_empty() {
+                println!("{} bad records were left out:", bad_records.len());
+            }
+            for bad in &bad_records {
+                println!("  {bad}");
+            }
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -190,6 +201,7 @@ impl Bench {
             .shuffle(self.shuffle)
             .seed(self.seed)
             .remainder(Remainder::Keep)
+            .on_bad_record(self.bad_records.policy())
             .staging(self.staging);
         if let Some(threads) = self.threads {
             builder = builder.threads(threads);

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::{Args, CommandFactory, ValueEnum};
-use forebay::convert::{ConvertOptions, OnBadRecord, convert};
+use clap::{Args, CommandFactory};
+use forebay::convert::{ConvertOptions, convert};
 use forebay::{DType, Preload, Result};
 
 use crate::args::SourceArgs;
+use crate::bad_records::BadRecordArgs;
 use crate::source::{Bar, bytes, open, parse_bytes};
 
 /// Write files as a dataset of sharded Arrow.
@@ -73,22 +74,10 @@ pub struct Convert {
     /// Threads that read and lay out rows; as many as there are cores where nothing is said.
     #[arg(long)]
     threads: Option<usize>,
-    /// What becomes of a record that cannot be read.
-    #[arg(long, value_enum, default_value_t = Policy::Fail, value_name = "POLICY")]
-    on_bad_record: Policy,
-    /// How many records may be left out; one more ends the conversion.
-    #[arg(long, default_value_t = 100, value_name = "NUMBER")]
-    max_bad_records: u64,
+    #[command(flatten)]
+    bad_records: BadRecordArgs,
     #[command(flatten)]
     source: SourceArgs,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Policy {
-    /// It ends the conversion.
-    Fail,
-    /// It is left out, and noted in bad-records.jsonl.
-    Skip,
 }
 
 impl Convert {
@@ -124,10 +113,7 @@ impl Convert {
     }
 
     fn options(&self) -> ConvertOptions {
-        let mut options = ConvertOptions::new().on_bad_record(match self.on_bad_record {
-            Policy::Fail => OnBadRecord::Fail,
-            Policy::Skip => OnBadRecord::Skip { limit: self.max_bad_records },
-        });
+        let mut options = ConvertOptions::new().on_bad_record(self.bad_records.policy());
         if !self.columns.is_empty() {
             options = options.columns(&self.columns);
         }

@@ -3,6 +3,7 @@
 
 mod adopt;
 mod args;
+mod bad_records;
 mod bench;
 mod convert;
 #[cfg(feature = "cuda")]

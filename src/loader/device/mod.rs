@@ -20,7 +20,7 @@ use std::sync::{Arc, Weak};
 pub use batch::{DeviceBatch, DeviceOffsets, DeviceRagged, DeviceTensor};
 
 use super::{Loader, LoaderBuilder, LoaderState, Mark, Stats};
-use crate::batch::{Batch, BatchPlan};
+use crate::batch::{BadRecord, Batch, BatchPlan};
 use crate::error::{Error, Result};
 use crate::sampler::Audit;
 use crate::staging::cuda::{Sent, Uplink};
@@ -171,6 +171,11 @@ impl DeviceLoader {
     /// As [`Loader::audit`].
     pub fn audit(&self) -> (u64, Audit, Audit) {
         self.loader.audit_at(self.received)
+    }
+
+    /// As [`Loader::bad_records`], of the batches sent so far.
+    pub fn bad_records(&self) -> &[BadRecord] {
+        self.loader.bad_records()
     }
 
     /// What the loader did so far.

@@ -1,0 +1,321 @@
+//! Columns that a function of the user's makes row by row: right, reproducible, and never a byte of another batch.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arrow::array::{ArrayRef, AsArray, Int32Array, ListArray, RecordBatch, StringArray};
+use arrow::datatypes::{Int32Type, Int64Type};
+use forebay::convert::{ConvertOptions, convert};
+use forebay::sampler::RowRng;
+use forebay::{
+    Dataset, Error, ErrorKind, Loader, LoaderBuilder, LoaderState, Output, Remainder, Shuffle, col,
+};
+use proptest::prelude::*;
+
+/// Rows of a number, text (some of it null) and a list.
+fn table(rows: u64) -> Dataset {
+    let x: ArrayRef = Arc::new(Int32Array::from_iter_values(0..rows as i32));
+    let text: ArrayRef = Arc::new(StringArray::from_iter((0..rows).map(text_of)));
+    let list = (0..rows).map(|row| Some(list_of(row).into_iter().map(Some)));
+    let list: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(list));
+    Dataset::from_batches([RecordBatch::try_from_iter([("x", x), ("text", text), ("list", list)]).unwrap()])
+        .unwrap()
+}
+
+fn text_of(row: u64) -> Option<String> {
+    (row % 5 != 3).then(|| "é".repeat((row % 4) as usize) + &row.to_string())
+}
+
+fn list_of(row: u64) -> Vec<i64> {
+    (0..row % 6).map(|i| (row * 10 + i) as i64).collect()
+}
+
+/// What the mapped loader makes of each column, as one row.
+type Made = (i32, Vec<f32>, Vec<i64>, String);
+
+/// A loader that makes of every row: a tensor of a number and random ones, the list in reverse, and text.
+fn mapped(dataset: &Dataset) -> LoaderBuilder {
+    let outputs =
+        [Output::tensor::<f32>("noisy", &[3]), Output::ragged::<i64>("reversed"), Output::text("said")];
+    Loader::builder(dataset).columns(["x"]).map_rows(["x", "text", "list"], outputs, |row, out| {
+        let mut rng = row.rng();
+        let x = row.values::<i32>("x")?[0];
+        assert_eq!(u64::from(x as u32), row.number());
+        let noisy = out.tensor_mut::<f32>("noisy")?;
+        noisy[0] = x as f32;
+        noisy[1] = rng.unit() as f32;
+        // The third stays as it is.
+        let mut list = row.values::<i64>("list")?.to_vec();
+        list.reverse();
+        // In two goes.
+        out.write("reversed", &list[..list.len() / 2])?;
+        out.write("reversed", &list[list.len() / 2..])?;
+        let text = if row.is_null("text")? { "nothing" } else { row.text("text")? };
+        out.write_text("said", text)
+    })
+}
+
+fn expected(seed: u64, epoch: u64, row: u64) -> Made {
+    let noise = RowRng::new(seed, epoch, row).unit() as f32;
+    let reversed = list_of(row).into_iter().rev().collect();
+    let said = text_of(row).unwrap_or_else(|| "nothing".to_owned());
+    (row as i32, vec![row as f32, noise, 0.0], reversed, said)
+}
+
+/// The rows of a batch, and that what is behind them is empty.
+fn made(batch: &forebay::Batch) -> Vec<Made> {
+    let (x, noisy) = (batch.tensor::<i32>("x").unwrap(), batch.tensor::<f32>("noisy").unwrap());
+    let (reversed, said) = (batch.ragged::<i64>("reversed").unwrap(), batch.text("said").unwrap());
+    for row in batch.num_rows()..batch.len() {
+        assert_eq!((noisy.row(row), reversed.row(row), said.row(row)), (&[0.0; 3][..], &[][..], ""));
+    }
+    (0..batch.num_rows())
+        .map(|row| {
+            let (noisy, reversed) = (noisy.row(row).to_vec(), reversed.row(row).to_vec());
+            (x.as_slice()[row], noisy, reversed, said.row(row).to_owned())
+        })
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn rows_are_what_the_function_makes_of_them(
+        rows in 1u64..60, batch in 1usize..17, threads in 0usize..4, seed: u64,
+        shuffle in prop_oneof![Just(Shuffle::None), Just(Shuffle::Exact), Just(Shuffle::Block { rows: 4, blocks: 2 })],
+        remainder in prop_oneof![Just(Remainder::Keep), Just(Remainder::Drop), Just(Remainder::Pad)],
+    ) {
+        let dataset = table(rows);
+        let builder = mapped(&dataset).batch_size(batch).shuffle(shuffle).seed(seed).remainder(remainder).epochs(2);
+        let mut whole = Vec::new();
+        let mut states = Vec::new();
+        let mut loader = builder.clone().threads(threads).build().unwrap();
+        while let Some(batch) = loader.next() {
+            let batch = batch.unwrap();
+            let rows = made(&batch);
+            for row in &rows {
+                prop_assert_eq!(row, &expected(seed, batch.epoch(), row.0 as u64));
+            }
+            whole.push(rows);
+            states.push(loader.state().to_json());
+        }
+        for (done, state) in states.iter().enumerate() {
+            let state = LoaderState::from_json(state).unwrap();
+            let rest = builder.clone().threads(done % 3).resume(&state).build().unwrap();
+            let rest: Vec<_> = rest.map(|batch| made(&batch.unwrap())).collect();
+            prop_assert_eq!(&rest[..], &whole[done + 1..]);
+        }
+    }
+}
+
+#[test]
+fn arrow_tables_hold_the_outputs_after_the_columns() {
+    let dataset = table(20);
+    let batch = mapped(&dataset).batch_size(20).build().unwrap().next().unwrap().unwrap();
+    let table = batch.record_batch().unwrap();
+    let names: Vec<_> = table.schema().fields().iter().map(|field| field.name().clone()).collect();
+    assert_eq!(names, ["x", "noisy", "reversed", "said"]);
+    assert_eq!(batch.columns().collect::<Vec<_>>(), names);
+    let reversed = table.column(2).as_list::<i32>();
+    for row in 0..20 {
+        let (_, _, list, said) = expected(0, 0, row as u64);
+        assert_eq!(reversed.value(row).as_primitive::<Int64Type>().values(), &list[..]);
+        assert_eq!(table.column(3).as_string::<i32>().value(row), said);
+    }
+    assert_eq!(table.column(0).as_primitive::<Int32Type>().len(), 20);
+}
+
+#[test]
+fn nothing_of_an_earlier_batch_is_seen() {
+    // Every second batch is written in full; of the others nothing is asked for, or nothing written.
+    let dataset = table(64);
+    let outputs = [Output::tensor::<u64>("a", &[5]), Output::tensor::<u8>("b", &[3, 3]), Output::bytes("c")];
+    let loader = Loader::builder(&dataset).batch_size(4).depth(1).threads(1).epochs(8);
+    let loader = loader.map_rows(["x"], outputs, |row, out| {
+        if row.number() / 4 % 2 == 0 {
+            out.tensor_mut::<u64>("a")?.fill(u64::MAX);
+            out.write("b", &[255u8; 9])?;
+            out.write("c", &[255u8; 7])?;
+        } else if row.number() % 2 == 0 {
+            out.tensor_mut::<u64>("a")?[0] = 0;
+        }
+        Ok(())
+    });
+    for batch in loader.build().unwrap() {
+        let batch = batch.unwrap();
+        let (word, byte) = if batch.step() % 2 == 0 { (u64::MAX, 255) } else { (0, 0) };
+        assert!(batch.tensor::<u64>("a").unwrap().as_slice().iter().all(|&x| x == word), "{}", batch.step());
+        assert!(batch.tensor::<u8>("b").unwrap().as_slice().iter().all(|&x| x == byte), "{}", batch.step());
+        let lens = [7 * (1 - batch.step() as usize % 2); 4];
+        let c = batch.ragged::<u8>("c").unwrap();
+        assert_eq!([0, 1, 2, 3].map(|row| c.row(row).len()), lens);
+    }
+}
+
+#[test]
+fn what_the_function_says_comes_in_the_place_of_its_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("numbers.csv");
+    fs::write(&path, (0..20).fold("x\n".to_owned(), |csv, x| csv + &format!("{x}\n"))).unwrap();
+    let dataset = Dataset::open(&path).unwrap();
+    for threads in [0, 2] {
+        let outputs = [Output::tensor::<i64>("y", &[])];
+        let loader = Loader::builder(&dataset).batch_size(4).threads(threads);
+        let loader = loader.map_rows(["x"], outputs, |row, out| match row.values::<i64>("x")?[0] {
+            6 => Err(Error::new(ErrorKind::Malformed, "six is no number")),
+            13 => panic!("thirteen is too many"),
+            x => out.write("y", &[x * x]),
+        });
+        let batches: Vec<_> = loader.build().unwrap().collect();
+        assert_eq!(batches.len(), 5);
+        for (step, batch) in batches.iter().enumerate() {
+            match (step, batch) {
+                (1, Err(error)) => {
+                    assert_eq!((error.kind(), error.message()), (ErrorKind::Malformed, "six is no number"));
+                    assert_eq!(error.location().path.as_deref(), Some(&*path));
+                    assert_eq!(error.location().record, Some(6));
+                }
+                (3, Err(error)) => {
+                    assert_eq!(error.kind(), ErrorKind::Panic);
+                    assert_eq!(error.message(), "map_rows panicked: thirteen is too many");
+                    assert_eq!(error.location().record, Some(13));
+                }
+                (_, Ok(batch)) => {
+                    let y: Vec<i64> = (4 * step as i64..4 * step as i64 + 4).map(|x| x * x).collect();
+                    assert_eq!(batch.tensor::<i64>("y").unwrap().as_slice(), y);
+                }
+                _ => panic!("{step}: {batch:?}"),
+            }
+        }
+    }
+}
+
+/// Whether `address` lies in a map of the file at `path`.
+#[cfg(target_os = "linux")]
+fn is_mapped(path: &Path, address: usize) -> bool {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let of_file = maps.lines().filter(|line| line.ends_with(path.to_str().unwrap()));
+    let mut ranges = of_file.map(|line| {
+        let (start, end) = line.split_once(' ').unwrap().0.split_once('-').unwrap();
+        usize::from_str_radix(start, 16).unwrap()..usize::from_str_radix(end, 16).unwrap()
+    });
+    ranges.any(|range| range.contains(&address))
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_function_sees_rows_where_they_lie_if_the_files_are_vouched_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    convert(&table(50), &out, &ConvertOptions::new(), |_| {}).unwrap();
+    let shard = out.join("shard-00000-of-00001.arrow").canonicalize().unwrap();
+    let seen = |dataset: &Dataset| {
+        let places = Arc::new([const { AtomicUsize::new(0) }; 2]);
+        let (counts, path) = (places.clone(), shard.clone());
+        let outputs = [Output::tensor::<u8>("y", &[])];
+        let loader = Loader::builder(dataset).batch_size(8).shuffle(Shuffle::Exact).threads(1);
+        let loader = loader.map_rows(["x", "list"], outputs, move |row, _| {
+            let (x, list) = (row.values::<i32>("x")?, row.values::<i64>("list")?);
+            assert_eq!((u64::from(x[0] as u32), list), (row.number(), &list_of(row.number())[..]));
+            counts[0].fetch_add(is_mapped(&path, x.as_ptr().addr()).into(), Ordering::Relaxed);
+            let is_mapped = !list.is_empty() && is_mapped(&path, list.as_ptr().addr());
+            counts[1].fetch_add(is_mapped.into(), Ordering::Relaxed);
+            Ok(())
+        });
+        loader.build().unwrap().for_each(|batch| drop(batch.unwrap()));
+        [0, 1].map(|i| places[i].load(Ordering::Relaxed))
+    };
+    assert_eq!(seen(&Dataset::open(&out).unwrap()), [0, 0]);
+    let promise = promise();
+    let with_lists = (0..50).filter(|&row| !list_of(row).is_empty()).count();
+    assert_eq!(seen(&Dataset::options().immutable(promise).open(&out).unwrap()), [50, with_lists]);
+}
+
+#[cfg(target_os = "linux")]
+fn promise() -> forebay::Immutable {
+    // SAFETY: the files of these tests lie in folders of their own, and nobody changes them while they are open.
+    unsafe { forebay::Immutable::promise() }
+}
+
+#[test]
+fn names_and_types_are_looked_at() {
+    let dataset = table(4);
+    let map = |outputs: Vec<Output>| {
+        Loader::builder(&dataset)
+            .map_rows(["x"], outputs, |row, out| out.write("y", &[row.values::<i64>("x")?[0]]))
+    };
+    let error = map(vec![Output::tensor::<i64>("y", &[])]).build().unwrap().next().unwrap().unwrap_err();
+    assert_eq!((error.kind(), error.message()), (ErrorKind::InvalidArgument, "column 'x' is i32, not i64"));
+    let error = map(vec![Output::tensor::<i64>("text", &[])]).build().map(drop).unwrap_err();
+    assert_eq!(error.message(), "two columns of a batch are called 'text'");
+    let error = map(vec![]).build().map(drop).unwrap_err();
+    assert_eq!(error.message(), "map_rows needs at least one output, found none");
+    let loader = Loader::builder(&dataset).map_rows(["z"], [Output::text("y")], |_, _| Ok(()));
+    assert!(loader.build().map(drop).unwrap_err().message().contains("'z'"));
+
+    let first_error = |map: fn(&mut forebay::RowWriter<'_>) -> forebay::Result<()>| {
+        let outputs = [Output::tensor::<f32>("y", &[2]), Output::text("t"), Output::ragged::<i16>("r")];
+        let loader = Loader::builder(&dataset).map_rows(["x"], outputs, move |_, out| map(out));
+        loader.build().unwrap().next().unwrap().unwrap_err().message().to_owned()
+    };
+    assert_eq!(first_error(|out| out.write("q", &[1f32])), "no output is called 'q': there are y, t, r");
+    assert_eq!(first_error(|out| out.write("y", &[1f64; 2])), "output 'y' is f32[2], not f64");
+    assert_eq!(
+        first_error(|out| out.write("y", &[1f32; 3])),
+        "expected 2 elements for a row of output 'y', found 3"
+    );
+    assert_eq!(first_error(|out| out.write("t", b"bytes")), "output 't' is text, not u8");
+    assert_eq!(first_error(|out| out.write_text("r", "text")), "output 'r' is i16[…], not text");
+    assert_eq!(
+        first_error(|out| out.tensor_mut::<i16>("r").map(drop)),
+        "the output 'r' has rows of varying length: write them with write"
+    );
+}
+
+#[test]
+fn inputs_are_cast_and_left_out_unless_they_are_asked_for() {
+    let dataset = table(9);
+    let output = || [Output::tensor::<f64>("y", &[])];
+    let double = |row: &forebay::Row<'_>, out: &mut forebay::RowWriter<'_>| {
+        out.write("y", &[2.0 * row.values::<f64>("x")?[0]])
+    };
+    let loader = Loader::builder(&dataset).map_rows([col("x").cast::<f64>().scale(0.5)], output(), double);
+    let batch = loader.clone().build().unwrap().nth(7).unwrap().unwrap();
+    assert_eq!(batch.columns().collect::<Vec<_>>(), ["text", "list", "y"]);
+    assert_eq!(batch.tensor::<f64>("y").unwrap().as_slice(), [7.0]);
+    let batch = loader.columns(["x"]).build().unwrap().next().unwrap().unwrap();
+    assert_eq!(batch.columns().collect::<Vec<_>>(), ["x", "y"]);
+    // Where every column is an input, only the outputs are left.
+    let only = dataset.select(["x"]).unwrap();
+    let loader = Loader::builder(&only).map_rows(["x"], [Output::tensor::<i32>("x", &[1])], |row, out| {
+        out.write("x", row.values::<i32>("x")?)
+    });
+    let batch = loader.batch_size(9).build().unwrap().next().unwrap().unwrap();
+    assert_eq!(batch.tensor::<i32>("x").unwrap().as_slice(), (0..9).collect::<Vec<_>>());
+    assert_eq!(batch.num_rows(), 9);
+}
+
+#[test]
+fn a_batch_may_be_changed_with_the_numbers_of_its_rows() {
+    let dataset = table(30);
+    let loader =
+        mapped(&dataset).batch_size(7).shuffle(Shuffle::Exact).seed(5).epochs(2).map_batch(|batch| {
+            let rows = batch.rows().to_vec();
+            let noise: Vec<f32> = (0..rows.len()).map(|i| batch.row_rng(i).unit() as f32).collect();
+            let mark = (batch.epoch() * 100 + batch.step()) as f32;
+            let mut noisy = batch.tensor_mut::<f32>("noisy")?;
+            for ((row, number), noise) in noisy.as_mut_slice().chunks_exact_mut(3).zip(rows).zip(noise) {
+                assert_eq!((row[0], row[1]), (number as f32, noise));
+                row[2] = mark;
+            }
+            Ok(())
+        });
+    for batch in loader.build().unwrap() {
+        let batch = batch.unwrap();
+        let mark = (batch.epoch() * 100 + batch.step()) as f32;
+        assert!(batch.tensor::<f32>("noisy").unwrap().as_slice().chunks(3).all(|row| row[2] == mark));
+    }
+}
