@@ -11,7 +11,7 @@
 //!   ▼
 //! shards           rows addressable as (shard, row); one table over many files        dataset
 //!   ▼
-//! order            position → row: exact shuffle                                      sampler
+//! order            position → row: exact shuffle, blocks, mixture                     sampler
 //!   ▼
 //! tickets          worker threads claim batch numbers from lock-free rings            queue, loader
 //!   ▼
@@ -104,7 +104,7 @@ mod loader;
 pub mod convert;
 
 pub use batch::{Batch, BatchMut, Col, Ragged, RaggedText, Tensor, TensorColumns, TensorMut, col};
-pub use dataset::{Dataset, OpenOptions, Source};
+pub use dataset::{Dataset, Mixture, MixtureBuilder, OpenOptions, Source, Weight};
 pub use error::{Error, ErrorKind, Location, Result};
 pub use layout::{ColumnKind, DType, Element, tensor_field};
 pub use loader::{Bound, Loader, LoaderBuilder, LoaderState, RecordInput, RecordInputBuilder, Stats};

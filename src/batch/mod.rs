@@ -142,6 +142,14 @@ impl Batch {
         Some(&self.slot.bytes()[mask..mask + self.len()])
     }
 
+    /// Of a mixture ([`Loader::mixture`](crate::Loader::mixture)): for each row, the number of the component it is of, as
+    /// [`Mixture::names`](crate::Mixture::names) counts them; of padding, 0.
+    pub fn sources(&self) -> Option<&[u32]> {
+        let sources = self.plan().layout.sources?;
+        let bytes = &self.slot.bytes()[sources..sources + 4 * self.len()];
+        Some(bytemuck::try_cast_slice(bytes).expect("what lies in a slot begins at a cache line"))
+    }
+
     /// The names of the columns.
     pub fn columns(&self) -> impl Iterator<Item = &str> {
         self.plan().columns.iter().map(|column| column.field.name().as_str())

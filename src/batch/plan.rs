@@ -9,7 +9,7 @@ use super::col::{Col, Normalize};
 use super::gather::{Affine, CastRow, cast_row};
 use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{ColumnKind, ColumnShape, DType, SlotLayout, tensor_field};
+use crate::layout::{Beside, ColumnKind, ColumnShape, DType, SlotLayout, tensor_field};
 
 /// Everything the batches of one loader have in common.
 pub(crate) struct BatchPlan {
@@ -45,13 +45,13 @@ pub(crate) struct Transform {
 }
 
 impl BatchPlan {
-    /// Plans batches of up to `batch_size` rows of `columns`; of all columns where none is named.
+    /// Plans batches of up to `batch_size` rows of `columns`, and what is `beside` them; of all columns where none is named.
     ///
     /// # Errors
     ///
     /// `InvalidArgument` for an unknown or repeated column, or a scale of integers; `Unsupported` for a column whose
     /// type no tensor holds.
-    pub(crate) fn new(dataset: &Dataset, columns: &[Col], batch_size: usize, row_mask: bool) -> Result<Self> {
+    pub(crate) fn new(dataset: &Dataset, columns: &[Col], batch_size: usize, beside: Beside) -> Result<Self> {
         let all: Vec<Col>;
         let columns = if columns.is_empty() {
             all = dataset.schema().fields().iter().map(|field| Col::from(field.name())).collect();
@@ -71,7 +71,7 @@ impl BatchPlan {
             nullable: column.field.is_nullable(),
             wide: is_wide(column.field.data_type()),
         });
-        let layout = SlotLayout::new(shapes, batch_size, row_mask)?;
+        let layout = SlotLayout::new(shapes, batch_size, beside)?;
         let fields: Vec<_> = planned.iter().map(|column| column.field.clone()).collect();
         let schema = Arc::new(Schema::new_with_metadata(fields, dataset.schema().metadata().clone()));
         Ok(BatchPlan { dataset: dataset.clone(), columns: planned, schema, layout })

@@ -17,7 +17,7 @@ use super::{Batch, BatchPlan, BatchPool, Col, Gatherer, RowSource, Turn};
 use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Values;
-use crate::layout::ColumnKind;
+use crate::layout::{Beside, ColumnKind};
 use crate::staging::{SlotMemory, SlotPool};
 
 impl Dataset {
@@ -263,7 +263,7 @@ impl RowReader {
                 }
                 Arc::new(field.as_ref().clone().with_name(name))
             } else {
-                let plan = BatchPlan::new(&dataset, std::slice::from_ref(col), 1, false)?;
+                let plan = BatchPlan::new(&dataset, std::slice::from_ref(col), 1, Beside::default())?;
                 Arc::new(plan.columns[0].field.as_ref().clone().with_name(name))
             });
         }
@@ -318,7 +318,7 @@ impl RowReader {
         }
         if self.kernel.as_ref().is_none_or(|kernel| kernel.columns != columns) {
             let asked: Vec<_> = columns.iter().map(|&number| self.columns[number].1.clone()).collect();
-            let plan = Arc::new(BatchPlan::new(&self.dataset, &asked, self.batch_size, false)?);
+            let plan = Arc::new(BatchPlan::new(&self.dataset, &asked, self.batch_size, Beside::default())?);
             self.kernel = Some(Kernel {
                 columns: columns.to_vec(),
                 pool: SlotPool::new(SlotMemory::Heap, 1, self.keep_slots, plan.clone()),

@@ -59,9 +59,14 @@ impl Dataset {
     /// [`ErrorKind::Mismatch`](crate::ErrorKind::Mismatch) if the other lacks a column of this one, has one more, or one
     /// of another type.
     pub fn concat(&self, other: &Dataset) -> Result<Dataset> {
-        if self.columns.len() != other.columns.len() {
+        if let Some(field) =
+            other.schema.fields().iter().find(|field| self.column_index(field.name()).is_err())
+        {
+            return Err(Error::mismatch(format!("only the other dataset has a column '{}'", field.name())));
+        }
+        if self.columns.len() < other.columns.len() {
             return Err(Error::mismatch(format!(
-                "expected {} columns to concatenate with, found {}",
+                "expected {} columns to concatenate with, found {}: some have one name",
                 self.columns.len(),
                 other.columns.len()
             )));

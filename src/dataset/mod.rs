@@ -33,6 +33,7 @@ mod formats;
 mod inflate;
 mod manifest;
 mod memory;
+mod mixture;
 mod open;
 mod options;
 mod records;
@@ -60,6 +61,7 @@ use crate::sampler::{Permutation, epoch_key};
 
 pub use describe::ShardInfo;
 pub(crate) use manifest::{BatchEntry, MANIFEST, Manifest, ShardEntry};
+pub use mixture::{Mixture, MixtureBuilder, Weight};
 pub(crate) use open::in_words;
 pub use options::OpenOptions;
 use rows::Rows;

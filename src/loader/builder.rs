@@ -12,8 +12,9 @@ use super::stats::Counters;
 use super::worker::{Shared, Worker};
 use super::{Clock, Loader};
 use crate::batch::{BatchMut, BatchPlan, Col, MapBatch, check_decode_budget};
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, Mixture};
 use crate::error::{Error, ErrorKind, Result};
+use crate::layout::Beside;
 use crate::map::{Birthplace, ProcessUsage};
 use crate::queue::ordered_ring;
 use crate::sampler::{Order, Partition, Remainder, Shuffle, Steps};
@@ -35,6 +36,7 @@ const DEVICE_DEPTH_BATCHES: usize = 2;
 #[derive(Clone)]
 pub struct LoaderBuilder {
     dataset: Dataset,
+    mixture: Option<Mixture>,
     columns: Vec<Col>,
     batch_size: usize,
     shuffle: Shuffle,
@@ -53,9 +55,10 @@ pub struct LoaderBuilder {
 }
 
 impl LoaderBuilder {
-    pub(super) fn new(dataset: &Dataset) -> Self {
+    pub(super) fn new(dataset: &Dataset, mixture: Option<&Mixture>) -> Self {
         LoaderBuilder {
             dataset: dataset.clone(),
+            mixture: mixture.cloned(),
             columns: Vec::new(),
             batch_size: 1,
             shuffle: Shuffle::None,
@@ -219,7 +222,8 @@ impl LoaderBuilder {
     /// hold; `Mismatch`, with the difference, for a state of another dataset or other options; `TooLarge` for an exact
     /// shuffle of chunks that must be decoded and do not fit their budget; `Device` if the driver of a GPU fails.
     pub fn build(self) -> Result<Loader> {
-        let steps = Steps::new(self.dataset.len(), self.batch_size as u64, self.remainder)?;
+        let epoch_len = self.mixture.as_ref().map_or(self.dataset.len(), Mixture::rows_per_epoch);
+        let steps = Steps::new(epoch_len, self.batch_size as u64, self.remainder)?;
         let steps = steps.partition(self.partition)?;
         self.shuffle.check()?;
         if self.depth == Some(0) {
@@ -231,21 +235,23 @@ impl LoaderBuilder {
             ));
         }
         let options = Options {
+            mixture: self.mixture.as_ref().map(Mixture::to_string),
             seed: self.seed,
             shuffle: self.shuffle,
             global_batch: steps.global_batch(),
             remainder: self.remainder,
             partition: self.partition,
         };
-        let row_mask = self.remainder == Remainder::Pad;
-        let plan = Arc::new(BatchPlan::new(&self.dataset, &self.columns, self.batch_size, row_mask)?);
+        let beside = Beside { row_mask: self.remainder == Remainder::Pad, sources: self.mixture.is_some() };
+        let plan = Arc::new(BatchPlan::new(&self.dataset, &self.columns, self.batch_size, beside)?);
         if self.shuffle == Shuffle::Exact {
             check_decode_budget(&plan)?;
         }
         self.dataset.advise(self.shuffle == Shuffle::None);
+        let fingerprint = self.dataset.fingerprint();
         let (epoch, step, progress) = match &self.resume {
             None => (0, 0, Progress::default()),
-            Some(state) => state.check(self.dataset.fingerprint(), &options)?,
+            Some(state) => state.check(fingerprint, &options)?,
         };
         let (first_batch, num_batches) = batches(steps, self.epochs, epoch, step)?;
 
@@ -258,7 +264,11 @@ impl LoaderBuilder {
         let shared = Arc::new(Shared {
             // Those in the ring, one in each worker's hands, one in the trainer's and one it just let go of.
             pool: SlotPool::new(memory, threads + 1, depth + threads + 2, plan.clone()),
-            order: Order::new(self.dataset.len(), self.shuffle, self.seed),
+            order: match &self.mixture {
+                None => Order::new(self.dataset.len(), self.shuffle, self.seed),
+                Some(mixture) => mixture.order(self.shuffle, self.seed),
+            },
+            fingerprint,
             steps,
             options,
             first_batch,
@@ -322,6 +332,7 @@ impl std::fmt::Debug for LoaderBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LoaderBuilder")
             .field("dataset", &self.dataset)
+            .field("mixture", &self.mixture)
             .field("columns", &self.columns)
             .field("batch_size", &self.batch_size)
             .field("shuffle", &self.shuffle)

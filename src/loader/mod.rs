@@ -33,7 +33,7 @@ pub use state::LoaderState;
 pub use stats::{Bound, Stats};
 
 use crate::batch::Batch;
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, Mixture};
 use crate::error::{Error, ErrorKind, Result};
 use crate::map::{Birthplace, ProcessUsage};
 use crate::queue::{Claim, Consumer, Pop};
@@ -107,7 +107,12 @@ struct Clock {
 impl Loader {
     /// A loader over `dataset`, to be configured and built.
     pub fn builder(dataset: &Dataset) -> LoaderBuilder {
-        LoaderBuilder::new(dataset)
+        LoaderBuilder::new(dataset, None)
+    }
+
+    /// A loader over datasets that take turns, to be configured and built: see [`Mixture`].
+    pub fn mixture(mixture: &Mixture) -> LoaderBuilder {
+        LoaderBuilder::new(mixture.dataset(), Some(mixture))
     }
 
     /// Batches in an epoch.
@@ -220,7 +225,9 @@ impl Loader {
         // and its memory may serve for what comes next.
         let is_last_epoch =
             self.shared.num_batches.is_some_and(|all| all - self.received < self.shared.steps.len());
-        if is_last_epoch && self.shared.options.shuffle == Shuffle::None {
+        let as_they_lie =
+            self.shared.options.shuffle == Shuffle::None && self.shared.options.mixture.is_none();
+        if is_last_epoch && as_they_lie {
             self.shared.plan.dataset.forget_before(self.shared.steps.positions(step).end);
         }
         match made {

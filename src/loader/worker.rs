@@ -20,6 +20,8 @@ pub(super) struct Shared {
     pub(super) plan: Arc<BatchPlan>,
     pub(super) pool: BatchPool,
     pub(super) order: Order,
+    /// Of the dataset.
+    pub(super) fingerprint: u64,
     pub(super) steps: Steps,
     pub(super) options: Options,
     /// The number, counted over all epochs, of the batch at position 0 of the ring.
@@ -43,7 +45,7 @@ impl Shared {
         let order = self.order.epoch(epoch);
         let mut dropped = Audit::default();
         self.steps.dropped().for_each(|position| dropped.add(order.get(position)));
-        Audit::complete(self.order.len()).less(dropped)
+        order.audit().less(dropped)
     }
 
     /// Compares what was `delivered` of the epoch `epoch`, all of whose batches were, with what should have been.
@@ -64,7 +66,7 @@ impl Shared {
         // An epoch without steps is never left.
         let (next_epoch, step) = if self.steps.is_empty() { (0, 0) } else { self.steps.locate(received) };
         let progress = if next_epoch == epoch { progress } else { Progress::default() };
-        LoaderState::new(self.plan.dataset.fingerprint(), &self.options, next_epoch, step, progress)
+        LoaderState::new(self.fingerprint, &self.options, next_epoch, step, progress)
     }
 }
 
@@ -116,12 +118,12 @@ impl Worker {
 
     fn try_make(&mut self, shared: &Shared, number: u64) -> Result<Made> {
         let (epoch, step) = shared.steps.locate(number);
-        let order = match self.epoch {
-            Some((known, order)) if known == epoch => order,
-            _ => self.epoch.insert((epoch, shared.order.epoch(epoch))).1,
+        let (_, order) = match &mut self.epoch {
+            Some(known) if known.0 == epoch => known,
+            other => other.insert((epoch, shared.order.epoch(epoch))),
         };
         let positions = shared.steps.positions(step);
-        let rows = RowSource::Order(&order, positions);
+        let rows = RowSource::Order(order, positions);
         let turn = Turn { epoch, step };
         let (gatherer, lent) = (&mut self.gatherer, &mut self.lent);
         let map = shared.map.as_ref();

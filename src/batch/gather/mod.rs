@@ -33,6 +33,7 @@ mod row;
 mod runs;
 mod wide;
 
+use std::iter::repeat;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -219,6 +220,14 @@ impl Scratch {
             let mask = &mut slot.bytes()[mask..mask + layout.batch_size];
             mask[..num_rows].fill(1);
             mask[num_rows..].fill(0);
+        }
+
+        if let (Some(sources), RowSource::Order(order, positions)) = (layout.sources, source) {
+            let sources = slot.bytes()[sources..sources + 4 * layout.batch_size].chunks_exact_mut(4);
+            let found = positions.clone().map(|position| order.source(position) as u32);
+            sources
+                .zip(found.chain(repeat(0)))
+                .for_each(|(to, source)| to.copy_from_slice(&source.to_ne_bytes()));
         }
 
         if source.in_order() {
