@@ -364,19 +364,19 @@ fn a_loader_delivers_its_order_and_says_whose_each_row_is() {
                 let builder = Loader::mixture(&mixture).batch_size(8).shuffle(shuffle).seed(5).epochs(3);
                 let mut loader = builder.remainder(remainder).threads(threads).build().unwrap();
                 let mut steps = 0;
-                while let Some(batch) = loader.next() {
+                for batch in loader.by_ref() {
                     let batch = batch.unwrap();
                     let (x, sources) = (batch.tensor::<i64>("x").unwrap(), batch.sources().unwrap());
                     assert_eq!(sources.len(), batch.len());
                     let order = order.epoch(batch.epoch());
-                    for row in 0..batch.len() {
+                    for (row, &source) in sources.iter().enumerate() {
                         let position = batch.step() * 8 + row as u64;
                         let expected = if row < batch.num_rows() {
                             (order.source(position) as u32, values[order.get(position) as usize])
                         } else {
                             (0, 0)
                         };
-                        assert_eq!((sources[row], x.as_slice()[row]), expected, "{shuffle}, {remainder}");
+                        assert_eq!((source, x.as_slice()[row]), expected, "{shuffle}, {remainder}");
                     }
                     steps += 1;
                 }

@@ -13,6 +13,8 @@ mod gather;
 mod image;
 mod plan;
 mod rows;
+mod scan;
+mod select;
 mod stack;
 mod table;
 mod tensor;

@@ -64,7 +64,7 @@ pub(crate) use manifest::{BatchEntry, MANIFEST, Manifest, ShardEntry};
 pub use mixture::{Mixture, MixtureBuilder, Weight};
 pub(crate) use open::in_words;
 pub use options::OpenOptions;
-use rows::Rows;
+use rows::{Kept, Rows};
 pub use scan::ScanProgress;
 pub use source::Source;
 pub(crate) use source::matching;
@@ -272,6 +272,12 @@ impl Dataset {
         let permutation = Permutation::new(self.len, key);
         let part = |start, len| self.with_rows(len, |of| Rows::Permuted { of, permutation, key, start, len });
         Ok((part(0, first), part(first, self.len - first)))
+    }
+
+    /// Those of its `rows`, which it has, that are listed in ascending order.
+    pub(crate) fn with_kept(&self, rows: impl Iterator<Item = u64>) -> Dataset {
+        let kept = Kept::new(self.len, rows);
+        self.with_rows(kept.len(), |of| Rows::Kept { of, kept: kept.clone() })
     }
 
     fn with_rows(&self, len: u64, rows: impl Fn(Arc<Rows>) -> Rows) -> Dataset {
