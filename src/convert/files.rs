@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::{JOURNAL, LEDGER};
 use crate::dataset::ShardEntry;
 use crate::error::{Error, Result};
+use crate::map::is_at;
 
 const LOCK: &str = ".forebay-convert.lock";
 
@@ -39,26 +40,12 @@ impl Lock {
         loop {
             let file = File::create(&path).map_err(|e| Error::io(&path, "write into the folder", e))?;
             lock(&file)?;
-            // Who had it before may have removed the file in between: a lock on a file that is gone keeps nobody out.
+            // Who had it before may have removed the file in between.
             if is_at(&file, &path) {
                 return Ok(Lock { file, path });
             }
         }
     }
-}
-
-/// Whether `path` names `file`.
-#[cfg(unix)]
-fn is_at(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let same = |a: &fs::Metadata, b: &fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
-    matches!((file.metadata(), fs::metadata(path)), (Ok(ours), Ok(theirs)) if same(&ours, &theirs))
-}
-
-/// Whether `path` names `file`: an open file cannot be removed.
-#[cfg(not(unix))]
-fn is_at(_file: &File, _path: &Path) -> bool {
-    true
 }
 
 impl Drop for Lock {

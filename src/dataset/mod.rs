@@ -312,22 +312,22 @@ impl Dataset {
 
     /// Brings the dataset into memory before the first batch: see [`Preload`].
     ///
-    /// Opens every shard. [`Preload::Copy`] is chosen when files are opened
-    /// ([`OpenOptions::preload`]), since it reads them elsewhere than where they are mapped.
+    /// Opens every shard. [`Preload::Copy`] and [`Preload::Shared`] are chosen when files are opened
+    /// ([`OpenOptions::preload`]), since they read them elsewhere than where they are mapped.
     ///
     /// # Errors
     ///
     /// Those of opening a shard; `Truncated` or `Io` for a page that cannot be read;
-    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for [`Preload::Copy`].
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for those two.
     pub fn preload(&self, how: Preload) -> Result<()> {
         match how {
             Preload::No => Ok(()),
-            Preload::Copy => Err(Error::invalid(
-                "a dataset that is open already stays mapped: use Dataset::options().preload(Preload::Copy)",
+            Preload::Copy | Preload::Shared { .. } => Err(Error::invalid(
+                "a dataset that is open already stays mapped: choose the copy with Dataset::options().preload(…)",
             )),
             how => {
                 self.open_shards()?;
-                self.regions().into_iter().try_for_each(|region| region.preload(how).map(drop))
+                self.regions().into_iter().try_for_each(|region| region.preload(how.clone()).map(drop))
             }
         }
     }

@@ -22,7 +22,7 @@ pub enum Shuffle {
     /// As they lie in the dataset, the same in every epoch.
     #[default]
     None,
-    /// A random permutation of all rows, a new one in every epoch: see [`Permutation`].
+    /// A random permutation of all rows, a new one in every epoch: see [`Permutation`](super::Permutation).
     Exact,
     /// Blocks of consecutive rows in random order, and the rows of so many blocks at a time in random order; new orders
     /// in every epoch.
