@@ -110,7 +110,10 @@ impl Dataset {
             let rows = Rows::Concat { first: first.rows.clone(), second: second.rows.clone(), second_base };
             // What was kept of either is not to be spent by the other.
             let budget = first.decoded.budget_bytes().min(second.decoded.budget_bytes());
-            Ok(Table::new(shards, chunks, super::decoded::DecodedChunks::new(budget))?.with_rows(rows))
+            let table = Table::new(shards, chunks, super::decoded::DecodedChunks::new(budget))?;
+            // All rows of both are all rows, as they come.
+            let all = |table: &Table| matches!(*table.rows, Rows::All { .. });
+            Ok(if all(first) && all(second) { table } else { table.with_rows(rows) })
         });
         let fields: Vec<_> = self
             .schema
