@@ -63,6 +63,7 @@
 //!   a time, before a row of it can be read.
 //! - *position*: a place in an epoch's order; *epoch*: one pass over all rows; *step*: the number of a batch in its
 //!   epoch; *batch*: the rows of one step.
+//! - *mixture*: datasets that take turns by weight; *component*: one of them; *pass*: one time through a component.
 //! - *ticket*: the right and duty to make one batch; *slot*: the memory a batch is made in; *staging*: the kind of that
 //!   memory; *pinned*: memory that is never moved or swapped out.
 //! - *region*: an immutable range of bytes with an owner, mapped or in memory; *lent*: handed out where it lies instead

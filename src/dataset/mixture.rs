@@ -19,7 +19,7 @@ const SHARES: f64 = 100_000.0;
 ///
 /// Epochs cut this sequence, and nothing more: the next goes on where the one before it ended, in the middle of a pass through
 /// a component or not. An epoch is, unless [`rows_per_epoch`](MixtureBuilder::rows_per_epoch) says otherwise, as long as it
-/// takes until every row of every component was delivered at least once.
+/// takes until every row of every component had its turn at least once.
 ///
 /// ```
 /// use forebay::{Dataset, Loader, Mixture, Shuffle};

@@ -148,7 +148,7 @@ impl Order {
         self.len() == 0
     }
 
-    /// The order of one epoch, counted from 0. Takes well under a microsecond; of a mixture, some nanoseconds a component.
+    /// The order of one epoch, counted from 0. Takes well under a microsecond; of a mixture, time and memory for each component.
     pub fn epoch(&self, epoch: u64) -> EpochOrder {
         EpochOrder(match &self.0 {
             Run::Single(single) => Kind::Single(single.epoch(epoch)),
