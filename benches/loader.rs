@@ -38,7 +38,7 @@ fn bench(c: &mut Criterion) {
             ("populated", Source::Populated, Preload::Populate),
             ("huge-pages", Source::HugePages, Preload::Copy),
         ] {
-            let opened = Dataset::options().preload(preload).open(&folder).unwrap();
+            let opened = Dataset::options().preload(preload.clone()).open(&folder).unwrap();
             opened.preload(if preload == Preload::Copy { Preload::No } else { preload }).unwrap();
             let columns = Columns::open(&folder, source);
             group.bench_function(format!("{name}/ceiling"), |b| {

@@ -11,7 +11,7 @@
 //!   ▼
 //! shards           rows addressable as (shard, row); one table over many files        dataset
 //!   ▼
-//! order            position → row: exact shuffle                                      sampler
+//! order            position → row: exact shuffle, blocks, mixture                     sampler
 //!   ▼
 //! tickets          worker threads claim batch numbers from lock-free rings            queue, loader
 //!   ▼
@@ -63,6 +63,7 @@
 //!   a time, before a row of it can be read.
 //! - *position*: a place in an epoch's order; *epoch*: one pass over all rows; *step*: the number of a batch in its
 //!   epoch; *batch*: the rows of one step.
+//! - *mixture*: datasets that take turns by weight; *component*: one of them; *pass*: one time through a component.
 //! - *ticket*: the right and duty to make one batch; *slot*: the memory a batch is made in; *staging*: the kind of that
 //!   memory; *pinned*: memory that is never moved or swapped out.
 //! - *region*: an immutable range of bytes with an owner, mapped or in memory; *lent*: handed out where it lies instead
@@ -107,7 +108,7 @@ pub use batch::{
     BadRecord, Batch, BatchMut, Col, OnBadRecord, Output, Pad, Ragged, RaggedText, Row, RowWriter, Tensor,
     TensorColumns, TensorMut, col,
 };
-pub use dataset::{Dataset, OpenOptions, Source};
+pub use dataset::{Dataset, Mixture, MixtureBuilder, OpenOptions, Source, Weight};
 pub use error::{Error, ErrorKind, Location, Result};
 pub use layout::{ColumnKind, DType, Element, tensor_field};
 pub use loader::{Bound, Loader, LoaderBuilder, LoaderState, RecordInput, RecordInputBuilder, Stats};

@@ -3,12 +3,14 @@
 
 use std::process::Command;
 
-use forebay::sampler::{Audit, Order, Steps};
-use forebay::{Batch, Dataset, Loader, LoaderBuilder, LoaderState, Partition, Remainder, Result, Shuffle};
+use forebay::sampler::{Audit, Interleaving, Order, Steps};
+use forebay::{
+    Batch, Dataset, Loader, LoaderBuilder, LoaderState, Mixture, Partition, Remainder, Result, Shuffle,
+};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 /// Random configurations; `FOREBAY_CONFIGURATIONS` says how many.
-const CONFIGURATIONS: u64 = 300;
+const CONFIGURATIONS: u64 = 1000;
 
 fn numbers(n: u64) -> Dataset {
     Dataset::from_tensor("x", &[], (0..n).collect()).unwrap()
@@ -19,9 +21,30 @@ fn rows(batch: &Batch) -> Vec<u64> {
     batch.tensor::<u64>("x").unwrap().as_slice()[..batch.num_rows()].to_vec()
 }
 
+/// Components of so many rows and such a weight each, which hold the numbers a mixture gives their rows.
+fn mixed(parts: &[(u64, u64)], n: u64) -> Mixture {
+    let mut builder = Mixture::builder().rows_per_epoch(n);
+    let mut first = 0;
+    for (number, &(len, weight)) in parts.iter().enumerate() {
+        let part = Dataset::from_tensor("x", &[], (first..first + len).collect()).unwrap();
+        builder = builder.add(number.to_string(), &part, weight);
+        first += len;
+    }
+    builder.build().unwrap()
+}
+
+/// What a case goes through.
+enum Data {
+    One(Dataset),
+    Mixed(Mixture),
+}
+
 #[derive(Clone, Debug)]
 struct Case {
+    /// Rows in an epoch.
     n: u64,
+    /// Rows and weights of the components, if it is a mixture.
+    mixture: Vec<(u64, u64)>,
     batch_size: usize,
     world: u32,
     shuffle: Shuffle,
@@ -37,8 +60,15 @@ impl Case {
             1 => Shuffle::Exact,
             _ => Shuffle::Block { rows: dice.random_range(1..12), blocks: dice.random_range(1..5) },
         };
+        let mixture: Vec<_> = match dice.random_range(0..3) {
+            0 => (0..dice.random_range(1..5))
+                .map(|_| (dice.random_range(1..30), dice.random_range(1..6)))
+                .collect(),
+            _ => Vec::new(),
+        };
         Case {
-            n: dice.random_range(0..60),
+            n: dice.random_range(u64::from(!mixture.is_empty())..60),
+            mixture,
             batch_size: dice.random_range(1..9),
             world: dice.random_range(1..5),
             shuffle,
@@ -52,8 +82,20 @@ impl Case {
         self.batch_size as u64 * u64::from(self.world)
     }
 
-    fn builder(&self, data: &Dataset, rank: u32) -> LoaderBuilder {
-        Loader::builder(data)
+    fn data(&self) -> Data {
+        if self.mixture.is_empty() {
+            Data::One(numbers(self.n))
+        } else {
+            Data::Mixed(mixed(&self.mixture, self.n))
+        }
+    }
+
+    fn builder(&self, data: &Data, rank: u32) -> LoaderBuilder {
+        let builder = match data {
+            Data::One(dataset) => Loader::builder(dataset),
+            Data::Mixed(mixture) => Loader::mixture(mixture),
+        };
+        builder
             .batch_size(self.batch_size)
             .shuffle(self.shuffle)
             .seed(self.seed)
@@ -64,7 +106,13 @@ impl Case {
 
     /// The global batches, from the order alone.
     fn expected(&self) -> Vec<Vec<u64>> {
-        let order = Order::new(self.n, self.shuffle, self.seed);
+        let order = if self.mixture.is_empty() {
+            Order::new(self.n, self.shuffle, self.seed)
+        } else {
+            let (lens, weights): (Vec<u64>, Vec<u64>) = self.mixture.iter().copied().unzip();
+            let turns = Interleaving::new(&weights).unwrap();
+            Order::mixture(&turns, &lens, self.n, self.shuffle, self.seed)
+        };
         let global = Steps::new(self.n, self.global_batch(), self.remainder).unwrap();
         let steps = (0..self.epochs).flat_map(|epoch| (0..global.len()).map(move |step| (epoch, step)));
         steps
@@ -90,7 +138,7 @@ fn random_configurations_deliver_each_epoch_once_and_go_on_from_every_batch() {
     let mut dice = StdRng::seed_from_u64(3);
     for _ in 0..configurations.unwrap_or(CONFIGURATIONS) {
         let case = Case::draw(&mut dice);
-        let (data, expected) = (numbers(case.n), case.expected());
+        let (data, expected) = (case.data(), case.expected());
         let mut delivered = Audit::default();
         let mut all = Vec::new();
         // The states of all ranks after each batch.
@@ -150,8 +198,10 @@ fn random_configurations_deliver_each_epoch_once_and_go_on_from_every_batch() {
 fn every_batch_of_an_epoch_is_a_place_to_go_on_from() {
     for shuffle in [Shuffle::None, Shuffle::Exact, Shuffle::Block { rows: 7, blocks: 3 }] {
         for remainder in [Remainder::Drop, Remainder::Keep, Remainder::Pad] {
-            let case = Case { n: 101, batch_size: 5, world: 3, shuffle, remainder, epochs: 2, seed: 1 };
-            let (data, expected) = (numbers(case.n), case.expected());
+            let mixture = if remainder == Remainder::Keep { vec![(40, 3), (9, 2)] } else { Vec::new() };
+            let case =
+                Case { n: 101, mixture, batch_size: 5, world: 3, shuffle, remainder, epochs: 2, seed: 1 };
+            let (data, expected) = (case.data(), case.expected());
             for step in 0..=expected.len() {
                 let mut loader = case.builder(&data, 1).threads(1).build().unwrap();
                 loader.by_ref().take(step).for_each(|batch| drop(batch.unwrap()));
@@ -170,9 +220,9 @@ fn every_batch_of_an_epoch_is_a_place_to_go_on_from() {
 
 #[test]
 fn a_state_of_another_global_batch_is_refused() {
-    let data = numbers(100);
     let case = Case {
         n: 100,
+        mixture: Vec::new(),
         batch_size: 4,
         world: 3,
         shuffle: Shuffle::None,
@@ -180,6 +230,7 @@ fn a_state_of_another_global_batch_is_refused() {
         epochs: 1,
         seed: 0,
     };
+    let data = case.data();
     let state = case.builder(&data, 2).build().unwrap().state();
     let error = Case { world: 2, ..case }.builder(&data, 0).resume(&state).build().unwrap_err();
     assert_eq!(
@@ -231,6 +282,7 @@ fn processes_of_their_own_share_an_epoch() {
             .collect();
         let case = Case {
             n: 1000,
+            mixture: Vec::new(),
             batch_size: 7,
             world,
             shuffle: Shuffle::Exact,

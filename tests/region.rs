@@ -256,7 +256,7 @@ fn every_preload_gives_the_same_bytes() {
     let mapped = file.map();
     let len = file.bytes.len() as u64;
     for how in [Preload::No, Preload::Populate, Preload::Copy] {
-        let region = mapped.preload(how).unwrap();
+        let region = mapped.preload(how.clone()).unwrap();
         assert_eq!(region.read(0..len).unwrap(), file.bytes, "{how:?}");
         assert_eq!(region.path(), Some(file.path().as_path()));
         assert_eq!(region.is_owned(), how == Preload::Copy);
@@ -423,7 +423,7 @@ mod truncation {
                 let file = TestFile::patterned(4 * page as usize);
                 let region = file.map();
                 file.set_len(new_len);
-                let error = region.preload(how).unwrap_err();
+                let error = region.preload(how.clone()).unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::Truncated, "{how:?} {new_len}: {error}");
             }
         }

@@ -105,7 +105,7 @@ impl BatchMaker {
                 Err(error) => return Err(error),
             }
         }
-        let (batch, mut audit) = self.make_around(target, &RowSource::List(&good), &holes, &rows, turn)?;
+        let (batch, mut audit) = self.make_around(target, (&good, source), &holes, &rows, turn)?;
         bad.iter().for_each(|bad| audit.add(bad.row));
         Ok((batch, audit, bad))
     }
@@ -171,14 +171,14 @@ fn move_apart(bytes: &mut [u8], start: usize, row_bytes: usize, num_rows: usize,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::{ColumnKind, ColumnShape, DType};
+    use crate::layout::{Beside, ColumnKind, ColumnShape, DType};
 
     #[test]
     fn rows_move_to_their_places() {
         let kinds = [ColumnKind::Tensor { dtype: DType::U16, shape: [2].into() }, ColumnKind::Text];
         for wide in [false, true] {
             let shapes = kinds.iter().map(|kind| ColumnShape { kind, nullable: true, wide });
-            let layout = SlotLayout::new(shapes, 8, true).unwrap();
+            let layout = SlotLayout::new(shapes, 8, Beside { row_mask: true, sources: false }).unwrap();
             for holes in 0u32..1 << 6 {
                 let holes: Vec<usize> = (0..6).filter(|i| holes >> i & 1 == 1).collect();
                 let mut bytes = vec![0xAA; layout.fixed_bytes];

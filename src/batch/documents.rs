@@ -9,7 +9,7 @@ use super::make::{BatchMaker, BatchPool, Turn};
 use super::{Batch, BatchPlan, Col, Output, Pad, is_bad_record};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
-use crate::layout::{ColumnKind, DType, Place, tensor_field};
+use crate::layout::{Beside, ColumnKind, DType, Place, tensor_field};
 use crate::sampler::Audit;
 use crate::staging::{SlotMemory, SlotPool};
 
@@ -29,7 +29,7 @@ impl Documents {
     ///
     /// `InvalidArgument` if the dataset has no such column, or its rows are of one length.
     pub(crate) fn new(dataset: &Dataset, col: &Col) -> Result<Self> {
-        let plan = BatchPlan::new(dataset, std::slice::from_ref(col), &[], ROWS, false)?;
+        let plan = BatchPlan::new(dataset, std::slice::from_ref(col), &[], ROWS, Beside::default())?;
         match plan.layout.places[0] {
             Place::Runs { .. } => Ok(Documents { plan: Arc::new(plan) }),
             Place::Dense { .. } => Err(Error::invalid(format!(

@@ -87,6 +87,10 @@ impl BatchImage {
         self.plan.layout.row_mask
     }
 
+    pub(crate) fn sources(&self) -> Option<usize> {
+        self.plan.layout.sources
+    }
+
     pub(crate) fn columns(&self) -> impl Iterator<Item = (&str, &ColumnKind)> {
         (0..self.plan.num_columns()).map(|number| (self.plan.name(number), self.plan.kind(number)))
     }

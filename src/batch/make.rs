@@ -50,6 +50,11 @@ impl BatchMaker {
         is_bad_record(error) || self.mapper.as_ref().is_some_and(|mapper| mapper.has_refused())
     }
 
+    /// As [`Gatherer::decode_ahead`].
+    pub(crate) fn decode_ahead(&self) -> bool {
+        self.gatherer.decode_ahead()
+    }
+
     /// Makes the batch of `rows` in a slot of a pool, for one of its writers; and the audit of its rows.
     pub(crate) fn make(
         &mut self,
@@ -61,18 +66,24 @@ impl BatchMaker {
         self.finish(slot, gathered, (&[], None), turn)
     }
 
-    /// As [`make`](BatchMaker::make), with `holes` for some of `all` the batch's rows, which `rows` leaves out.
+    /// As [`make`](BatchMaker::make), with `holes` for some of `all` the rows of `source`, those that `rows` leaves out.
     pub(super) fn make_around(
         &mut self,
         target: (&BatchPool, usize),
-        rows: &RowSource<'_>,
+        (rows, source): (&[u64], &RowSource<'_>),
         holes: &[usize],
         all: &[u64],
         turn: Turn,
     ) -> Result<(Batch, Audit)> {
-        let (mut slot, gathered) = self.fill(target, rows, turn)?;
+        let (mut slot, gathered) = self.fill(target, &RowSource::List(rows), turn)?;
         let plan = self.plan();
-        if plan.layout.row_mask.is_none() {
+        let is_masked = plan.layout.row_mask.is_some();
+        if let Some(sources) = source.sources() {
+            let has_place = |position: usize| is_masked || holes.binary_search(&position).is_err();
+            let sources = sources.enumerate().filter(|&(position, _)| has_place(position));
+            plan.layout.write_sources(slot.bytes(), sources.map(|(_, source)| source));
+        }
+        if !is_masked {
             return self.finish(slot, gathered, (&[], None), turn);
         }
         spread(slot.bytes(), &plan.layout, all.len(), holes, |number| plan.pad(number));

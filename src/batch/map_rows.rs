@@ -19,7 +19,7 @@ use super::make::{BatchMaker, BatchPool, Turn};
 use super::{Batch, BatchPlan, Col, Output};
 use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{ColumnKind, Element, Place, align_up};
+use crate::layout::{Beside, ColumnKind, Element, Place, align_up};
 use crate::sampler::RowRng;
 use crate::staging::{SlotMemory, SlotMut, SlotPool};
 
@@ -35,7 +35,7 @@ impl MapRows {
     ///
     /// Those of [`BatchPlan::new`], of the inputs.
     pub(crate) fn new(dataset: &Dataset, inputs: &[Col], map: Arc<RowFn>) -> Result<Self> {
-        Ok(MapRows { inputs: Arc::new(BatchPlan::new(dataset, inputs, &[], 1, false)?), map })
+        Ok(MapRows { inputs: Arc::new(BatchPlan::new(dataset, inputs, &[], 1, Beside::default())?), map })
     }
 
     /// What is read of a row.

@@ -19,6 +19,8 @@ mod output;
 mod pad;
 mod plan;
 mod rows;
+mod scan;
+mod select;
 mod stack;
 mod table;
 mod tensor;
@@ -118,6 +120,14 @@ impl Batch {
     pub fn mask(&self) -> Option<&[u8]> {
         let mask = self.plan().layout.row_mask?;
         Some(&self.slot.bytes()[mask..mask + self.len()])
+    }
+
+    /// Of a mixture ([`Loader::mixture`](crate::Loader::mixture)): for each row, the number of the component it is of, as
+    /// [`Mixture::names`](crate::Mixture::names) counts them; of padding, 0.
+    pub fn sources(&self) -> Option<&[u32]> {
+        let sources = self.plan().layout.sources?;
+        let bytes = &self.slot.bytes()[sources..sources + 4 * self.len()];
+        Some(bytemuck::try_cast_slice(bytes).expect("what lies in a slot begins at a cache line"))
     }
 
     /// The names of the columns.

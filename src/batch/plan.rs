@@ -13,7 +13,7 @@ use super::map_rows::MapRows;
 use super::output::Output;
 use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::{ColumnKind, ColumnShape, DType, Place, SlotLayout, tensor_field};
+use crate::layout::{Beside, ColumnKind, ColumnShape, DType, Place, SlotLayout, tensor_field};
 
 /// Everything the batches of one loader have in common.
 pub(crate) struct BatchPlan {
@@ -86,7 +86,7 @@ impl PlannedPad {
 }
 
 impl BatchPlan {
-    /// Plans batches of up to `batch_size` rows of `columns` of the dataset and of `outputs`.
+    /// Plans batches of up to `batch_size` rows of `columns` of the dataset and of `outputs`, and what is `beside` them.
     ///
     /// # Errors
     ///
@@ -97,7 +97,7 @@ impl BatchPlan {
         columns: &[Col],
         outputs: &[Output],
         batch_size: usize,
-        row_mask: bool,
+        beside: Beside,
     ) -> Result<Self> {
         let mut planned: Vec<PlannedColumn> = Vec::with_capacity(columns.len());
         for column in columns {
@@ -120,7 +120,7 @@ impl BatchPlan {
             nullable: field.is_nullable(),
             wide: is_wide(field.data_type()),
         });
-        let layout = SlotLayout::new(shapes, batch_size, row_mask)?;
+        let layout = SlotLayout::new(shapes, batch_size, beside)?;
         let schema = Arc::new(Schema::new_with_metadata(fields, dataset.schema().metadata().clone()));
         Ok(BatchPlan {
             dataset: dataset.clone(),

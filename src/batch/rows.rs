@@ -1,22 +1,19 @@
 //! Rows of a dataset without a loader.
 #![forbid(unsafe_code)]
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::panic::resume_unwind;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, make_array, new_empty_array};
-use arrow::compute::{cast, interleave};
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, make_array, new_empty_array};
+use arrow::compute::interleave;
 use arrow::datatypes::{DataType, FieldRef};
 use arrow::error::ArrowError;
 
 use super::{BatchMaker, BatchPlan, BatchPool, Col, RowSource, Turn};
 use crate::dataset::Dataset;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::format::Values;
-use crate::layout::ColumnKind;
+use crate::layout::{Beside, ColumnKind};
 use crate::staging::{SlotMemory, SlotPool};
 
 impl Dataset {
@@ -37,7 +34,7 @@ impl Dataset {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidArgument`] for a row the dataset does not have; those of
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a row the dataset does not have; those of
     /// reading it.
     pub fn gather(&self, rows: &[u64]) -> Result<RecordBatch> {
         self.check_rows(rows)?;
@@ -45,78 +42,6 @@ impl Dataset {
         // A file that was cut short is the error, whatever its rows looked like.
         self.check()?;
         gathered
-    }
-
-    /// The values that the column `name`, of text, holds, in bytewise order; nulls are none. All rows are read, by as many
-    /// threads as there are cores.
-    ///
-    /// ```
-    /// use forebay::Dataset;
-    /// use forebay::format::CsvOptions;
-    ///
-    /// # fn main() -> forebay::Result<()> {
-    /// let folder = tempfile::tempdir().unwrap();
-    /// let path = folder.path().join("trips.csv");
-    /// std::fs::write(&path, "fare,paid\n9.5,card\n4.0,cash\n7.5,card\n").unwrap();
-    ///
-    /// let paid = Dataset::open(&path)?.distinct("paid", 1000)?;
-    /// assert_eq!(paid, ["card", "cash"]);
-    /// let trips = Dataset::options().csv(CsvOptions::new().dictionary("paid", &paid)).open(&path)?;
-    /// assert_eq!(trips.class_names("paid")?, Some(paid));
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::InvalidArgument`] if there is no such column, or it is no text;
-    /// [`ErrorKind::TooLarge`] if there are more than `most` values; those of reading the rows.
-    pub fn distinct(&self, name: &str, most: usize) -> Result<Vec<String>> {
-        /// Rows a thread reads at a time.
-        const STRIDE: u64 = 4096;
-        let index = self.column_index(name)?;
-        if self.columns()[index].kind != ColumnKind::Text {
-            let kind = &self.columns()[index].kind;
-            return Err(Error::invalid(format!("column '{name}' is {kind}: distinct is for text")));
-        }
-        let too_many = || {
-            let message = format!("expected at most {most} values in column '{name}', found more");
-            Error::new(ErrorKind::TooLarge, message)
-        };
-        let next = AtomicU64::new(0);
-        let read = || {
-            let mut reader = RowReader::new(self, vec![(index, Col::from(name))], STRIDE as usize, 1)?;
-            let mut values = BTreeSet::new();
-            loop {
-                // Relaxed: the number alone is shared.
-                let start = next.fetch_add(STRIDE, Ordering::Relaxed);
-                if start >= self.len() {
-                    return Ok(values);
-                }
-                let rows: Vec<u64> = (start..(start + STRIDE).min(self.len())).collect();
-                let array = cast(&reader.gather(&rows)?[0], &DataType::LargeUtf8)
-                    .map_err(|e| Error::unsupported(format!("column '{name}': {e}")).with_source(e))?;
-                for value in array.as_string::<i64>().iter().flatten() {
-                    if !values.contains(value) {
-                        values.insert(value.to_owned());
-                        if values.len() > most {
-                            return Err(too_many());
-                        }
-                    }
-                }
-            }
-        };
-        let threads = thread::available_parallelism().map_or(1, usize::from);
-        let found = thread::scope(|scope| {
-            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(read)).collect();
-            let join =
-                threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
-            join.collect::<Result<Vec<BTreeSet<String>>>>()
-        });
-        // A file that was cut short is the error, whatever its rows looked like.
-        self.check()?;
-        let values: BTreeSet<String> = found?.into_iter().flatten().collect();
-        if values.len() > most { Err(too_many()) } else { Ok(values.into_iter().collect()) }
     }
 
     /// As [`gather`](Dataset::gather), before the look at the files.
@@ -261,7 +186,7 @@ impl RowReader {
                 }
                 Arc::new(field.as_ref().clone().with_name(name))
             } else {
-                let plan = BatchPlan::new(&dataset, std::slice::from_ref(col), &[], 1, false)?;
+                let plan = BatchPlan::new(&dataset, std::slice::from_ref(col), &[], 1, Beside::default())?;
                 Arc::new(plan.columns[0].field.as_ref().clone().with_name(name))
             });
         }
@@ -316,7 +241,8 @@ impl RowReader {
         }
         if self.kernel.as_ref().is_none_or(|kernel| kernel.columns != columns) {
             let asked: Vec<_> = columns.iter().map(|&number| self.columns[number].1.clone()).collect();
-            let plan = Arc::new(BatchPlan::new(&self.dataset, &asked, &[], self.batch_size, false)?);
+            let plan = BatchPlan::new(&self.dataset, &asked, &[], self.batch_size, Beside::default())?;
+            let plan = Arc::new(plan);
             self.kernel = Some(Kernel {
                 columns: columns.to_vec(),
                 pool: SlotPool::new(SlotMemory::Heap, 1, self.keep_slots, plan.clone()),

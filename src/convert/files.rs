@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::{JOURNAL, LEDGER};
 use crate::dataset::ShardEntry;
 use crate::error::{Error, Result};
+use crate::map::is_at;
 
 const LOCK: &str = ".forebay-convert.lock";
 
@@ -18,22 +19,38 @@ pub(super) struct Lock {
 }
 
 impl Lock {
+    /// Errs where another has it.
     pub(super) fn acquire(folder: &Path) -> Result<Self> {
-        let path = folder.join(LOCK);
-        let file = File::create(&path).map_err(|e| Error::io(&path, "write into the folder", e))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Lock { file, path }),
+        Self::take(folder, |file| match file.try_lock() {
+            Ok(()) => Ok(()),
             Err(TryLockError::WouldBlock) => {
                 Err(Error::invalid("another conversion is writing into this folder").at_path(folder))
             }
-            Err(TryLockError::Error(e)) => Err(Error::io(&path, "lock the folder", e)),
+            Err(TryLockError::Error(e)) => Err(Error::io(folder, "lock the folder", e)),
+        })
+    }
+
+    /// Waits where another has it.
+    pub(super) fn wait(folder: &Path) -> Result<Self> {
+        Self::take(folder, |file| file.lock().map_err(|e| Error::io(folder, "lock the folder", e)))
+    }
+
+    fn take(folder: &Path, lock: impl Fn(&File) -> Result<()>) -> Result<Self> {
+        let path = folder.join(LOCK);
+        loop {
+            let file = File::create(&path).map_err(|e| Error::io(&path, "write into the folder", e))?;
+            lock(&file)?;
+            // Who had it before may have removed the file in between.
+            if is_at(&file, &path) {
+                return Ok(Lock { file, path });
+            }
         }
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Removed while it is held, so that nobody waits for a file that is gone.
+        // Removed while it is held: whoever waits for it looks whether it is still there.
         let _ = fs::remove_file(&self.path);
         let _ = self.file.unlock();
     }

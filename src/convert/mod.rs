@@ -22,6 +22,7 @@
 
 mod adopt;
 mod bad;
+mod cache;
 mod columns;
 mod files;
 mod options;
@@ -141,7 +142,17 @@ pub fn convert(
     options: &ConvertOptions,
     progress: impl FnMut(Progress),
 ) -> Result<Converted> {
-    let out = out.as_ref();
+    convert_locked(dataset, out.as_ref(), options, Lock::acquire, progress)
+}
+
+/// As [`convert`]; `lock` gives the right to write into the folder.
+fn convert_locked(
+    dataset: &Dataset,
+    out: &Path,
+    options: &ConvertOptions,
+    lock: impl FnOnce(&Path) -> Result<Lock>,
+    progress: impl FnMut(Progress),
+) -> Result<Converted> {
     let threads = match options.threads {
         Some(0) => return Err(Error::invalid("threads must be at least 1, found 0")),
         Some(threads) => threads,
@@ -153,7 +164,7 @@ pub fn convert(
     }
     let plan = Plan::new(dataset, &columns, options)?;
     fs::create_dir_all(out).map_err(|e| Error::io(out, "make the folder", e))?;
-    let _lock = Lock::acquire(out)?;
+    let _lock = lock(out)?;
     if out.join(MANIFEST).exists() {
         let manifest = Manifest::read(&out.join(MANIFEST))?;
         if manifest.source != plan.source {

@@ -59,9 +59,14 @@ impl Dataset {
     /// [`ErrorKind::Mismatch`](crate::ErrorKind::Mismatch) if the other lacks a column of this one, has one more, or one
     /// of another type.
     pub fn concat(&self, other: &Dataset) -> Result<Dataset> {
-        if self.columns.len() != other.columns.len() {
+        if let Some(field) =
+            other.schema.fields().iter().find(|field| self.column_index(field.name()).is_err())
+        {
+            return Err(Error::mismatch(format!("only the other dataset has a column '{}'", field.name())));
+        }
+        if self.columns.len() < other.columns.len() {
             return Err(Error::mismatch(format!(
-                "expected {} columns to concatenate with, found {}",
+                "expected {} columns to concatenate with, found {}: some have one name",
                 self.columns.len(),
                 other.columns.len()
             )));
@@ -105,7 +110,10 @@ impl Dataset {
             let rows = Rows::Concat { first: first.rows.clone(), second: second.rows.clone(), second_base };
             // What was kept of either is not to be spent by the other.
             let budget = first.decoded.budget_bytes().min(second.decoded.budget_bytes());
-            Ok(Table::new(shards, chunks, super::decoded::DecodedChunks::new(budget))?.with_rows(rows))
+            let table = Table::new(shards, chunks, super::decoded::DecodedChunks::new(budget))?;
+            // All rows of both are all rows, as they come.
+            let all = |table: &Table| matches!(*table.rows, Rows::All { .. });
+            Ok(if all(first) && all(second) { table } else { table.with_rows(rows) })
         });
         let fields: Vec<_> = self
             .schema

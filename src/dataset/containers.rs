@@ -47,7 +47,7 @@ pub(super) fn megatron(source: &FileSource, path: Option<&Path>, options: &OpenO
             "the tokens lie in another file than their index, which cannot be found from bytes: open the path",
         )
     })?;
-    let region = Region::map(path.with_extension("bin"), &options.map)?.preload(options.preload)?;
+    let region = options.load(Region::map(path.with_extension("bin"), &options.map)?)?;
     let bin_len = region.len_bytes();
     let mut opened = match options.windows {
         Some((seq_len, stride)) => {

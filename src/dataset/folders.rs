@@ -157,12 +157,12 @@ fn mosaic(folder: &Path, options: &OpenOptions, room: &mut Room) -> Result<Datas
         check_row_bytes(&schema, shard.num_samples, shard.raw.len).map_err(|error| error.at_path(&path))?;
         let rows = vec![shard.num_samples];
         chunk_rows.push(rows.clone());
-        let (map, preload) = (options.map, options.preload);
+        let options = options.clone();
         let columns = Columns { schema: schema.clone(), decoder: decoder.clone() };
         let open = move |path: &Path| {
-            let region = Region::map(path, &map)?;
+            let region = Region::map(path, &options.map)?;
             if is_raw {
-                let source = FileSource::plain(region.preload(preload)?);
+                let source = FileSource::plain(options.load(region)?);
                 return samples(&source, &shard, columns.clone());
             }
             let inflate = {

@@ -36,7 +36,7 @@ pub(super) fn open(
         false => Compression::of(&head_of(&region)?, &name),
     };
     let Some(compression) = compression else {
-        let source = FileSource::plain(region.preload(options.preload)?);
+        let source = FileSource::plain(options.load(region)?);
         return open_source(&source, &name, path, options, known);
     };
     let how = move |region: &Region| inflate(region, compression);

@@ -33,6 +33,7 @@ mod formats;
 mod inflate;
 mod manifest;
 mod memory;
+mod mixture;
 mod open;
 mod options;
 mod records;
@@ -60,9 +61,10 @@ use crate::sampler::{Permutation, epoch_key};
 
 pub use describe::ShardInfo;
 pub(crate) use manifest::{BatchEntry, MANIFEST, Manifest, ShardEntry};
+pub use mixture::{Mixture, MixtureBuilder, Weight};
 pub(crate) use open::in_words;
 pub use options::OpenOptions;
-use rows::Rows;
+use rows::{Kept, Rows};
 pub use scan::ScanProgress;
 pub use source::Source;
 pub(crate) use source::matching;
@@ -272,6 +274,12 @@ impl Dataset {
         Ok((part(0, first), part(first, self.len - first)))
     }
 
+    /// Those of its `rows`, which it has, that are listed in ascending order.
+    pub(crate) fn with_kept(&self, rows: impl Iterator<Item = u64>) -> Dataset {
+        let kept = Kept::new(self.len, rows);
+        self.with_rows(kept.len(), |of| Rows::Kept { of, kept: kept.clone() })
+    }
+
     fn with_rows(&self, len: u64, rows: impl Fn(Arc<Rows>) -> Rows) -> Dataset {
         let tables = self.tables.iter().map(|table| table.with_rows(rows(table.rows.clone()))).collect();
         Dataset { tables, len, ..self.clone() }
@@ -304,22 +312,22 @@ impl Dataset {
 
     /// Brings the dataset into memory before the first batch: see [`Preload`].
     ///
-    /// Opens every shard. [`Preload::Copy`] is chosen when files are opened
-    /// ([`OpenOptions::preload`]), since it reads them elsewhere than where they are mapped.
+    /// Opens every shard. [`Preload::Copy`] and [`Preload::Shared`] are chosen when files are opened
+    /// ([`OpenOptions::preload`]), since they read them elsewhere than where they are mapped.
     ///
     /// # Errors
     ///
     /// Those of opening a shard; `Truncated` or `Io` for a page that cannot be read;
-    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for [`Preload::Copy`].
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for those two.
     pub fn preload(&self, how: Preload) -> Result<()> {
         match how {
             Preload::No => Ok(()),
-            Preload::Copy => Err(Error::invalid(
-                "a dataset that is open already stays mapped: use Dataset::options().preload(Preload::Copy)",
+            Preload::Copy | Preload::Shared { .. } => Err(Error::invalid(
+                "a dataset that is open already stays mapped: choose the copy with Dataset::options().preload(…)",
             )),
             how => {
                 self.open_shards()?;
-                self.regions().into_iter().try_for_each(|region| region.preload(how).map(drop))
+                self.regions().into_iter().try_for_each(|region| region.preload(how.clone()).map(drop))
             }
         }
     }

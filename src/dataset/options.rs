@@ -1,12 +1,16 @@
 //! How files are opened.
 #![forbid(unsafe_code)]
 
+use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::Xxh3;
 
 use super::scan::{Listener, ScanProgress};
 use crate::error::Result;
 use crate::format::{Checksums, CsvOptions, ExampleSpec, FileFormat, FixedSpec, TokenSpec};
-use crate::map::{Guard, Immutable, MapOptions, Preload};
+use crate::map::{Guard, Immutable, MapOptions, Preload, Region};
 
 use super::{Dataset, Source};
 
@@ -105,6 +109,8 @@ pub struct OpenOptions {
     pub(super) column_name: Option<String>,
     pub(super) map: MapOptions,
     pub(super) preload: Preload,
+    /// What is opened, in words: whose a shared copy is.
+    source: Arc<str>,
     pub(super) decode_budget_bytes: u64,
 }
 
@@ -124,6 +130,7 @@ impl Default for OpenOptions {
             column_name: None,
             map: MapOptions::default(),
             preload: Preload::No,
+            source: "".into(),
             decode_budget_bytes: 1 << 30,
         }
     }
@@ -275,7 +282,13 @@ impl OpenOptions {
     /// Those of [`Dataset::open`]; [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for options that
     /// cannot be honoured.
     pub fn open(&self, source: impl Source) -> Result<Dataset> {
-        super::open::open(&source.into_paths(), self)
+        let paths = source.into_paths();
+        super::open::open(&paths, &OpenOptions { source: source_in_words(&paths).into(), ..self.clone() })
+    }
+
+    /// `region`, a file of what is opened, brought into memory.
+    pub(super) fn load(&self, region: Region) -> Result<Region> {
+        region.load(&self.preload, &self.source)
     }
 
     /// Opens a file that is in memory already: `bytes`, which are not copied. `name` stands for its path: it says what the
@@ -293,5 +306,25 @@ impl OpenOptions {
     /// As [`open`](Self::open); `Unsupported` for the index of a token file, which is of no use without the other file.
     pub fn open_bytes(&self, name: impl AsRef<str>, bytes: Vec<u8>) -> Result<Dataset> {
         super::open::open_bytes(name.as_ref(), bytes, self)
+    }
+}
+
+/// What tells the dataset at `paths` from others on the machine.
+fn source_in_words(paths: &[PathBuf]) -> String {
+    let mut hasher = Xxh3::new();
+    let mut first = String::new();
+    for path in paths {
+        // A pattern is no path that is there.
+        let real = fs::canonicalize(path).or_else(|_| std::path::absolute(path));
+        let real = real.unwrap_or_else(|_| path.clone());
+        hasher.update(real.as_os_str().as_encoded_bytes());
+        hasher.update(&[0]);
+        if first.is_empty() {
+            first = real.display().to_string();
+        }
+    }
+    match paths.len() {
+        0 | 1 => first,
+        len => format!("{first} and {} more ({:016x})", len - 1, hasher.digest()),
     }
 }

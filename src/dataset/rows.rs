@@ -20,6 +20,8 @@ pub(crate) enum Rows {
     Permuted { of: Arc<Rows>, permutation: Permutation, key: u64, start: u64, len: u64 },
     /// The rows listed.
     List { of: Arc<Rows>, list: Arc<[u64]> },
+    /// Some rows, in their order.
+    Kept { of: Arc<Rows>, kept: Kept },
     /// The rows of one mapping after those of another; the second's are rows from `second_base` of the table.
     Concat { first: Arc<Rows>, second: Arc<Rows>, second_base: u64 },
 }
@@ -29,6 +31,7 @@ impl Rows {
         match self {
             Rows::All { len } | Rows::Range { len, .. } | Rows::Permuted { len, .. } => *len,
             Rows::List { list, .. } => list.len() as u64,
+            Rows::Kept { kept, .. } => kept.len(),
             Rows::Concat { first, second, .. } => first.len() + second.len(),
         }
     }
@@ -37,7 +40,7 @@ impl Rows {
     pub(crate) fn is_ascending(&self) -> bool {
         match self {
             Rows::All { .. } => true,
-            Rows::Range { of, .. } => of.is_ascending(),
+            Rows::Range { of, .. } | Rows::Kept { of, .. } => of.is_ascending(),
             Rows::Permuted { .. } | Rows::List { .. } => false,
             // The second's rows all lie behind the first's.
             Rows::Concat { first, second, .. } => first.is_ascending() && second.is_ascending(),
@@ -60,6 +63,10 @@ impl Rows {
             }
             Rows::List { of, list } => {
                 rows.iter_mut().for_each(|row| *row = list[*row as usize]);
+                of.map(rows);
+            }
+            Rows::Kept { of, kept } => {
+                rows.iter_mut().for_each(|row| *row = kept.get(*row));
                 of.map(rows);
             }
             Rows::Concat { first, second, second_base } => {
@@ -95,11 +102,59 @@ impl Rows {
                 words(list);
                 of.fingerprint(hasher);
             }
+            Rows::Kept { of, kept } => {
+                words(&[5, kept.len(), kept.hash]);
+                of.fingerprint(hasher);
+            }
             Rows::Concat { first, second, second_base } => {
                 words(&[4, *second_base]);
                 first.fingerprint(hasher);
                 second.fingerprint(hasher);
             }
+        }
+    }
+}
+
+/// Rows in ascending order.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    numbers: Numbers,
+    /// Of the rows: what tells them from others.
+    hash: u64,
+}
+
+/// Numbers in four bytes each where they fit.
+#[derive(Clone, Debug)]
+enum Numbers {
+    Narrow(Arc<[u32]>),
+    Wide(Arc<[u64]>),
+}
+
+impl Kept {
+    /// `rows`, all of which are below `len`.
+    pub(super) fn new(len: u64, rows: impl Iterator<Item = u64>) -> Self {
+        let mut hasher = Xxh3::new();
+        let rows = rows.inspect(|row| hasher.write_u64(*row));
+        let numbers = if u32::try_from(len).is_ok() {
+            Numbers::Narrow(rows.map(|row| row as u32).collect())
+        } else {
+            Numbers::Wide(rows.collect())
+        };
+        Kept { numbers, hash: hasher.digest() }
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        match &self.numbers {
+            Numbers::Narrow(numbers) => numbers.len() as u64,
+            Numbers::Wide(numbers) => numbers.len() as u64,
+        }
+    }
+
+    #[inline]
+    fn get(&self, row: u64) -> u64 {
+        match &self.numbers {
+            Numbers::Narrow(numbers) => numbers[row as usize].into(),
+            Numbers::Wide(numbers) => numbers[row as usize],
         }
     }
 }
@@ -135,7 +190,10 @@ mod tests {
             second: second.clone(),
             second_base: 10,
         };
-        for rows in [&*all, &*range, &both(&range)] {
+        let kept = |len| Rows::Kept { of: range.clone(), kept: Kept::new(len, [1, 2, 5].into_iter()) };
+        assert_eq!(mapped(&kept(6)), [3, 4, 7]);
+        assert_eq!(mapped(&kept(1 << 32)), mapped(&kept(6)), "in eight bytes each");
+        for rows in [&*all, &*range, &both(&range), &kept(6)] {
             assert!(rows.is_ascending() && mapped(rows).is_sorted());
         }
         assert!(!list.is_ascending() && !both(&list).is_ascending());
@@ -153,5 +211,10 @@ mod tests {
         assert_ne!(print(&all), print(&range(0, 10)));
         assert_ne!(print(&range(1, 4)), print(&range(4, 1)));
         assert_eq!(print(&range(1, 4)), print(&range(1, 4)));
+        let kept = |rows: [u64; 2], len| {
+            print(&Rows::Kept { of: all.clone(), kept: Kept::new(len, rows.into_iter()) })
+        };
+        assert_ne!(kept([1, 2], 10), kept([1, 3], 10));
+        assert_eq!(kept([1, 3], 10), kept([1, 3], 1 << 32), "whatever they are kept in");
     }
 }

@@ -6,6 +6,7 @@
 //! ```text
 //! table      for each column of varying length: where its items begin, how many bytes they are (2 × u64)
 //! row mask   one byte a row, 1 for a row of the dataset, 0 for padding (only with `Remainder::Pad`)
+//! sources    four bytes a row, the number of its component (only of a mixture)
 //! column     values, dense: rows × bytes of a row          │ offsets: (rows + 1) × 4 or 8 bytes
 //!            validity, one byte a row (nullable only)      │ validity, one byte a row (nullable only)
 //! …
@@ -24,4 +25,4 @@ mod slot;
 pub use column::{ColumnKind, tensor_field};
 pub(crate) use decode::{ColumnMut, DecodeInto, RowMut};
 pub use dtype::{DType, Element};
-pub(crate) use slot::{ColumnShape, Place, SlotLayout, align_up};
+pub(crate) use slot::{Beside, ColumnShape, Place, SlotLayout, align_up};

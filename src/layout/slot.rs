@@ -1,6 +1,8 @@
 //! Where each column begins in a slot.
 #![forbid(unsafe_code)]
 
+use std::iter;
+
 use super::ColumnKind;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -37,18 +39,28 @@ pub(crate) struct ColumnShape<'a> {
     pub(crate) wide: bool,
 }
 
+/// What a batch holds beside its columns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Beside {
+    /// Which rows are no padding: one byte a row.
+    pub(crate) row_mask: bool,
+    /// Which component of a mixture each row is of: four bytes a row.
+    pub(crate) sources: bool,
+}
+
 /// The layout of a slot for batches of up to `batch_size` rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SlotLayout {
     pub(crate) batch_size: usize,
     pub(crate) row_mask: Option<usize>,
+    pub(crate) sources: Option<usize>,
     pub(crate) places: Box<[Place]>,
     /// Bytes of everything but the items of columns of varying length, which begin here.
     pub(crate) fixed_bytes: usize,
 }
 
 impl SlotLayout {
-    /// Lays out `columns` for `batch_size` rows.
+    /// Lays out `columns`, and what is `beside` them, for `batch_size` rows.
     ///
     /// # Errors
     ///
@@ -57,7 +69,7 @@ impl SlotLayout {
     pub(crate) fn new<'a>(
         columns: impl Iterator<Item = ColumnShape<'a>>,
         batch_size: usize,
-        row_mask: bool,
+        beside: Beside,
     ) -> Result<Self> {
         let mut end = Some(0usize);
         let mut reserve = |bytes: Option<usize>| -> Result<usize> {
@@ -77,7 +89,8 @@ impl SlotLayout {
         let columns: Vec<_> = columns.collect();
         let num_runs = columns.iter().filter(|column| column.kind.row_bytes().is_none()).count();
         let mut table = reserve(Some(num_runs * 16))?;
-        let row_mask = if row_mask { Some(reserve(Some(batch_size))?) } else { None };
+        let row_mask = if beside.row_mask { Some(reserve(Some(batch_size))?) } else { None };
+        let sources = if beside.sources { Some(reserve(batch_size.checked_mul(4))?) } else { None };
         let mut places = Vec::with_capacity(columns.len());
         for column in &columns {
             let place = match column.kind {
@@ -110,7 +123,16 @@ impl SlotLayout {
             });
         }
         let fixed_bytes = reserve(Some(0))?;
-        Ok(SlotLayout { batch_size, row_mask, places: places.into(), fixed_bytes })
+        Ok(SlotLayout { batch_size, row_mask, sources, places: places.into(), fixed_bytes })
+    }
+
+    /// Writes the number of the component that each row is of, as many as there are, if they have a place in `bytes`, a slot.
+    pub(crate) fn write_sources(&self, bytes: &mut [u8], sources: impl Iterator<Item = u32>) {
+        if let Some(start) = self.sources {
+            let places = bytes[start..start + 4 * self.batch_size].chunks_exact_mut(4);
+            let sources = sources.chain(iter::repeat(0));
+            places.zip(sources).for_each(|(to, source)| to.copy_from_slice(&source.to_ne_bytes()));
+        }
     }
 
     /// Rows that a batch of `num_rows` is laid out for: with a mask, it is padded to its full size.
@@ -132,22 +154,22 @@ mod tests {
     fn columns_begin_at_cache_lines_and_do_not_overlap() {
         let kinds = [tensor(DType::U8, &[5]), ColumnKind::Text, tensor(DType::F64, &[])];
         let columns = kinds.iter().map(|kind| ColumnShape { kind, nullable: true, wide: false });
-        let layout = SlotLayout::new(columns, 7, true).unwrap();
-        assert_eq!(layout.row_mask, Some(64));
+        let layout = SlotLayout::new(columns, 7, Beside { row_mask: true, sources: true }).unwrap();
+        assert_eq!((layout.row_mask, layout.sources), (Some(64), Some(128)));
         let expected = [
-            Place::Dense { values: 128, row_bytes: 5, validity: Some(192) },
-            Place::Runs { table: 0, offsets: 256, wide: false, item_bytes: 1, validity: Some(320) },
-            Place::Dense { values: 384, row_bytes: 8, validity: Some(448) },
+            Place::Dense { values: 192, row_bytes: 5, validity: Some(256) },
+            Place::Runs { table: 0, offsets: 320, wide: false, item_bytes: 1, validity: Some(384) },
+            Place::Dense { values: 448, row_bytes: 8, validity: Some(512) },
         ];
         assert_eq!(*layout.places, expected);
-        assert_eq!(layout.fixed_bytes, 512);
+        assert_eq!(layout.fixed_bytes, 576);
     }
 
     #[test]
     fn sizes_that_overflow_are_refused() {
         let kind = tensor(DType::F64, &[usize::MAX / 16]);
         let columns = [ColumnShape { kind: &kind, nullable: false, wide: false }];
-        let error = SlotLayout::new(columns.into_iter(), 1 << 20, false).unwrap_err();
+        let error = SlotLayout::new(columns.into_iter(), 1 << 20, Beside::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TooLarge);
     }
 }

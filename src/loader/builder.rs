@@ -16,8 +16,9 @@ use super::stats::Counters;
 use super::worker::{Shared, Worker};
 use super::{Clock, Loader};
 use crate::batch::{Col, MapBatch, OnBadRecord, check_decode_budget};
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, Mixture};
 use crate::error::{Error, ErrorKind, Result};
+use crate::layout::Beside;
 use crate::map::{Birthplace, ProcessUsage};
 use crate::queue::ordered_ring;
 use crate::sampler::{Order, Partition, Remainder, Shuffle, Steps};
@@ -40,6 +41,7 @@ const DEVICE_DEPTH_BATCHES: usize = 2;
 #[derive(Clone)]
 pub struct LoaderBuilder {
     dataset: Dataset,
+    mixture: Option<Mixture>,
     columns: Vec<Col>,
     batch_size: usize,
     shuffle: Shuffle,
@@ -62,9 +64,10 @@ pub struct LoaderBuilder {
 }
 
 impl LoaderBuilder {
-    pub(super) fn new(dataset: &Dataset) -> Self {
+    pub(super) fn new(dataset: &Dataset, mixture: Option<&Mixture>) -> Self {
         LoaderBuilder {
             dataset: dataset.clone(),
+            mixture: mixture.cloned(),
             columns: Vec::new(),
             batch_size: 1,
             shuffle: Shuffle::None,
@@ -206,9 +209,13 @@ impl LoaderBuilder {
     /// shuffle of chunks that must be decoded and do not fit their budget; `Device` if the driver of a GPU fails.
     pub fn build(self) -> Result<Loader> {
         self.shuffle.check()?;
-        let order = Order::new(self.dataset.len(), self.shuffle, self.seed);
-        let packing = self.packing(order)?;
-        let num_rows = packing.as_ref().map_or(self.dataset.len(), Packing::num_windows);
+        let order = match &self.mixture {
+            None => Order::new(self.dataset.len(), self.shuffle, self.seed),
+            Some(mixture) => mixture.order(self.shuffle, self.seed),
+        };
+        let packing = self.packing(&order)?;
+        let epoch_len = self.mixture.as_ref().map_or(self.dataset.len(), Mixture::rows_per_epoch);
+        let num_rows = packing.as_ref().map_or(epoch_len, Packing::num_windows);
         let steps = Steps::new(num_rows, self.batch_size as u64, self.remainder)?;
         let steps = steps.partition(self.partition)?;
         if self.depth == Some(0) {
@@ -220,6 +227,7 @@ impl LoaderBuilder {
             ));
         }
         let options = Options {
+            mixture: self.mixture.as_ref().map(Mixture::to_string),
             seed: self.seed,
             shuffle: self.shuffle,
             global_batch: steps.global_batch(),
@@ -227,15 +235,16 @@ impl LoaderBuilder {
             partition: self.partition,
             grouping: self.grouping(),
         };
-        let row_mask = self.remainder == Remainder::Pad;
-        let plan = Arc::new(self.plan(packing.as_ref(), row_mask)?);
+        let beside = Beside { row_mask: self.remainder == Remainder::Pad, sources: self.mixture.is_some() };
+        let plan = Arc::new(self.plan(packing.as_ref(), beside)?);
         if self.shuffle == Shuffle::Exact {
             check_decode_budget(packing.as_ref().map_or(&plan, |packing| packing.documents.plan()))?;
         }
         self.dataset.advise(self.shuffle == Shuffle::None);
+        let fingerprint = self.dataset.fingerprint();
         let (epoch, step, progress) = match &self.resume {
             None => (0, 0, Progress::default()),
-            Some(state) => state.check(self.dataset.fingerprint(), &options)?,
+            Some(state) => state.check(fingerprint, &options)?,
         };
         let (first_batch, num_batches) = batches(steps, self.epochs, epoch, step)?;
 
@@ -253,6 +262,7 @@ impl LoaderBuilder {
             order: packing.as_ref().map_or(order, |_| Order::new(num_rows, Shuffle::None, 0)),
             buckets,
             packing,
+            fingerprint,
             steps,
             options,
             on_bad_record: self.on_bad_record,
@@ -317,6 +327,7 @@ impl std::fmt::Debug for LoaderBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LoaderBuilder")
             .field("dataset", &self.dataset)
+            .field("mixture", &self.mixture)
             .field("columns", &self.columns)
             .field("batch_size", &self.batch_size)
             .field("shuffle", &self.shuffle)

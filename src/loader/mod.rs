@@ -36,7 +36,7 @@ pub use state::LoaderState;
 pub use stats::{Bound, Stats};
 
 use crate::batch::{BadRecord, Batch};
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, Mixture};
 use crate::error::{Error, ErrorKind, Result};
 use crate::map::{Birthplace, ProcessUsage};
 use crate::queue::{Claim, Consumer, Pop};
@@ -112,7 +112,12 @@ struct Clock {
 impl Loader {
     /// A loader over `dataset`, to be configured and built.
     pub fn builder(dataset: &Dataset) -> LoaderBuilder {
-        LoaderBuilder::new(dataset)
+        LoaderBuilder::new(dataset, None)
+    }
+
+    /// A loader over datasets that take turns, to be configured and built: see [`Mixture`].
+    pub fn mixture(mixture: &Mixture) -> LoaderBuilder {
+        LoaderBuilder::new(mixture.dataset(), Some(mixture))
     }
 
     /// Batches in an epoch.
@@ -233,7 +238,9 @@ impl Loader {
         // and its memory may serve for what comes next.
         let is_last_epoch =
             self.shared.num_batches.is_some_and(|all| all - self.received < self.shared.steps.len());
-        let in_order = self.shared.options.shuffle == Shuffle::None && self.shared.packing.is_none();
+        let options = &self.shared.options;
+        let in_order =
+            options.shuffle == Shuffle::None && options.mixture.is_none() && self.shared.packing.is_none();
         if is_last_epoch && in_order {
             let end = self.shared.steps.positions(step).end;
             let end = self.shared.buckets.as_ref().map_or(end, |buckets| buckets.window_start(end));

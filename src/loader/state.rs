@@ -12,6 +12,8 @@ const VERSION: u32 = 1;
 /// The options a sequence of batches depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Options {
+    /// The mixture in words.
+    pub(super) mixture: Option<String>,
     pub(super) seed: u64,
     pub(super) shuffle: Shuffle,
     /// Rows in a batch of all ranks together.
@@ -35,6 +37,8 @@ pub struct LoaderState {
     version: u32,
     /// 16 hexadecimal digits: many JSON readers hold 53 bits of a number.
     dataset: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mixture: Option<String>,
     seed: String,
     shuffle: String,
     global_batch: u64,
@@ -71,6 +75,7 @@ impl LoaderState {
         LoaderState {
             version: VERSION,
             dataset: format!("{fingerprint:016x}"),
+            mixture: options.mixture.clone(),
             seed: options.seed.to_string(),
             shuffle: options.shuffle.to_string(),
             global_batch: options.global_batch,
@@ -130,6 +135,18 @@ impl LoaderState {
                 "the state was taken with {what} {theirs}, and this loader has {ours}"
             )))
         };
+        // Before the dataset, which is another one where components are.
+        if self.mixture != here.mixture {
+            let words = |state: &LoaderState| match &state.mixture {
+                None => "no mixture".to_owned(),
+                Some(mixture) => format!("the mixture {mixture}"),
+            };
+            return Err(Error::mismatch(format!(
+                "the state was taken with {}, and this loader has {}",
+                words(self),
+                words(&here)
+            )));
+        }
         if self.dataset != here.dataset {
             return differ("the dataset", &self.dataset, &here.dataset);
         }

@@ -26,6 +26,8 @@ pub(super) struct Shared {
     pub(super) order: Order,
     pub(super) buckets: Option<Buckets>,
     pub(super) packing: Option<Packing>,
+    /// Of the dataset.
+    pub(super) fingerprint: u64,
     pub(super) steps: Steps,
     pub(super) options: Options,
     pub(super) on_bad_record: OnBadRecord,
@@ -51,7 +53,7 @@ impl Shared {
         let order = self.order.epoch(epoch);
         let mut dropped = Audit::default();
         self.steps.dropped().for_each(|position| dropped.add(order.get(position)));
-        Audit::complete(self.order.len()).less(dropped)
+        order.audit().less(dropped)
     }
 
     /// Compares what was `delivered` of the epoch `epoch`, all of whose batches were, with what should have been.
@@ -72,7 +74,7 @@ impl Shared {
         // An epoch without steps is never left.
         let (next_epoch, step) = if self.steps.is_empty() { (0, 0) } else { self.steps.locate(received) };
         let progress = if next_epoch == epoch { progress } else { Progress::default() };
-        LoaderState::new(self.plan.dataset.fingerprint(), &self.options, next_epoch, step, progress)
+        LoaderState::new(self.fingerprint, &self.options, next_epoch, step, progress)
     }
 }
 
@@ -119,7 +121,7 @@ impl Worker {
 
     /// Decodes something that a later batch needs, if there is such a thing. A panic there is met again by who needs it.
     pub(super) fn decode_ahead(&self) -> bool {
-        catch_unwind(AssertUnwindSafe(|| self.gatherer.decode_ahead())).unwrap_or(false)
+        catch_unwind(AssertUnwindSafe(|| self.maker.decode_ahead())).unwrap_or(false)
     }
 
     /// Makes the batch at `position` of the ring. A panic becomes an error.
@@ -142,9 +144,9 @@ impl Worker {
 
     fn try_make(&mut self, shared: &Shared, number: u64) -> Result<Made> {
         let (epoch, step) = shared.steps.locate(number);
-        let order = match self.epoch {
-            Some((known, order)) if known == epoch => order,
-            _ => self.epoch.insert((epoch, shared.order.epoch(epoch))).1,
+        let (_, order) = match &mut self.epoch {
+            Some(known) if known.0 == epoch => known,
+            other => other.insert((epoch, shared.order.epoch(epoch))),
         };
         let positions = shared.steps.positions(step);
         let turn = Turn { seed: shared.options.seed, epoch, step };
@@ -159,10 +161,10 @@ impl Worker {
         let rows = match &shared.buckets {
             Some(buckets) => {
                 let reader = self.reader.get_or_insert_with(|| DocumentReader::new(&buckets.documents));
-                bucketed = buckets.rows(reader, (epoch, &order), positions)?;
+                bucketed = buckets.rows(reader, (epoch, order), positions)?;
                 RowSource::List(&bucketed)
             }
-            None => RowSource::Order(&order, positions),
+            None => RowSource::Order(order, positions),
         };
         let (batch, audit, bad) = match shared.on_bad_record {
             OnBadRecord::Skip { .. } => self.maker.make_without_bad(target, &rows, turn)?,

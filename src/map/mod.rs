@@ -14,8 +14,8 @@
 //!   promises that nobody changes or truncates the files while they are mapped. With it,
 //!   [`Region::bytes`] and [`Region::buffer`] give the map itself, as a slice or as Arrow buffers.
 //!
-//! Memory of our own ([`Region::from_vec`], [`Region::from_buffer`], [`Preload::Copy`]) passes the second
-//! door without a token: [`Region::owned_bytes`], [`Region::owned_buffer`]. Code that serves both takes
+//! Memory of our own ([`Region::from_vec`], [`Region::from_buffer`], [`Preload::Copy`],
+//! [`Preload::Shared`]) passes the second door without a token: [`Region::owned_bytes`], [`Region::owned_buffer`]. Code that serves both takes
 //! [`Region::lend`] where it gives something, and copies where it does not.
 //!
 //! ```
@@ -98,6 +98,9 @@ mod guard;
 mod preload;
 mod read;
 mod region;
+mod same_file;
+#[cfg(target_os = "linux")]
+mod shared;
 #[cfg(target_os = "linux")]
 mod sigbus;
 #[cfg(target_os = "linux")]
@@ -109,4 +112,5 @@ pub(crate) use fork::Birthplace;
 pub use guard::Guard;
 pub use preload::Preload;
 pub use region::{Immutable, MapOptions, Region};
+pub(crate) use same_file::is_at;
 pub use usage::ProcessUsage;

@@ -8,8 +8,9 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, compiler_fence, fence};
 
+use arrow::alloc::Allocation;
 use arrow::buffer::Buffer;
-use memmap2::{Mmap, MmapRaw};
+use memmap2::MmapRaw;
 
 use super::guard::{Guard, Watch};
 #[cfg(unix)]
@@ -130,13 +131,19 @@ impl Region {
         Region { bytes: buffer, origin: Origin::Memory(None) }
     }
 
-    /// Memory of our own: the pages of `pages`, an anonymous map that holds a copy of the file at `path`.
-    pub(super) fn from_pages(pages: Mmap, path: Arc<Path>) -> Region {
-        let len = pages.len();
-        let start = NonNull::from(&pages[..]).cast();
-        // SAFETY: an anonymous, private, read-only map of `len` bytes at `start`, which stay where they are
-        // when `pages` moves, and which their owner unmaps only when the last buffer is gone.
-        let bytes = unsafe { Buffer::from_custom_allocation(start, len, Arc::new(pages)) };
+    /// Memory of our own: the `len` bytes at `start`, a copy of the file at `path`.
+    ///
+    /// # Safety
+    ///
+    /// As long as `owner` lives, the bytes are there and do not change.
+    pub(super) unsafe fn from_owner(
+        start: NonNull<u8>,
+        len: usize,
+        owner: Arc<dyn Allocation>,
+        path: Arc<Path>,
+    ) -> Region {
+        // SAFETY: as the caller says.
+        let bytes = unsafe { Buffer::from_custom_allocation(start, len, owner) };
         Region { bytes, origin: Origin::Memory(Some(path)) }
     }
 
@@ -383,6 +390,12 @@ impl FileMap {
             Guard::Off => None,
         };
         Ok(FileMap { watch, map, file, path: path.into(), promise: options.promise })
+    }
+
+    /// The file, open for reading.
+    #[cfg(target_os = "linux")]
+    pub(super) fn handle(&self) -> &File {
+        &self.file
     }
 
     /// Where the map lies.

@@ -1,7 +1,8 @@
 //! Which row comes when: the order of an epoch, cut into steps, and the proof-reading of it.
 //!
 //! ```text
-//! seed, epoch ──epoch_key──▶ key ──Permutation──▶ position → row      order.rs, permutation.rs, block.rs
+//! seed, epoch ──epoch_key──▶ key ──Permutation──▶ position → row      single.rs, permutation.rs, block.rs
+//! datasets, weights ──▶ turns of each, and in its turns its order          interleaving.rs, mixture.rs
 //! position ◀── step × batch size ◀── Steps ◀── batch number           steps.rs, partition.rs
 //! lengths ──bucket_by_length──▶ rows of about one length together     bucket.rs
 //! rows delivered ──Audit──▶ each once?                                audit.rs
@@ -13,8 +14,10 @@
 //! than reading there.
 //!
 //! Invariants:
-//! - An [`EpochOrder`] is a bijection of `0..n`: every row at exactly one position.
-//! - It depends on the number of rows, the [`Shuffle`], the seed and the epoch, and on nothing else.
+//! - An [`EpochOrder`] of one dataset is a bijection of `0..n`: every row at exactly one position. In a mixture, so is every
+//!   pass through a component.
+//! - It depends on the number of rows, the [`Shuffle`], the seed and the epoch, in a mixture on the weights, and on nothing
+//!   else.
 //! - An order, once released, never changes: golden vectors in `tests/order.rs` pin it.
 //!
 //! Deliberately absent: array shuffles (O(n) memory before the first batch) and cryptographic strength
@@ -29,6 +32,10 @@ mod table;
 mod permutation;
 
 mod block;
+mod single;
+
+mod interleaving;
+mod mixture;
 
 mod bucket;
 
@@ -44,6 +51,7 @@ mod rng;
 
 pub use audit::Audit;
 pub use bucket::bucket_by_length;
+pub use interleaving::Interleaving;
 pub use key::epoch_key;
 pub use order::{EpochOrder, Order, Shuffle};
 pub use partition::Partition;

@@ -3,11 +3,14 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use super::block::BlockOrder;
+use super::audit::Audit;
 use super::feistel::{LANES, WIDE_LANES};
-use super::key::epoch_key;
-use super::permutation::{Permutation, check_range};
+use super::interleaving::Interleaving;
+use super::mixture::{Mixed, MixedEpoch};
+use super::permutation::check_range;
+use super::single::{Single, SingleEpoch};
 use crate::error::{Error, Result};
 
 /// How the rows of an epoch are ordered.
@@ -19,7 +22,7 @@ pub enum Shuffle {
     /// As they lie in the dataset, the same in every epoch.
     #[default]
     None,
-    /// A random permutation of all rows, a new one in every epoch: see [`Permutation`].
+    /// A random permutation of all rows, a new one in every epoch: see [`Permutation`](super::Permutation).
     Exact,
     /// Blocks of consecutive rows in random order, and the rows of so many blocks at a time in random order; new orders
     /// in every epoch.
@@ -90,11 +93,13 @@ impl FromStr for Shuffle {
 /// order.epoch(3).fill(64, &mut batch);                    // the third batch of 32 of epoch 3
 /// assert_eq!(batch[0], order.epoch(3).get(64));
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Order {
-    num_rows: u64,
-    shuffle: Shuffle,
-    seed: u64,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order(Run);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Run {
+    Single(Single),
+    Mixed(Arc<Mixed>),
 }
 
 impl Order {
@@ -102,44 +107,64 @@ impl Order {
     ///
     /// # Panics
     ///
-    /// If `n` is more than [`Permutation::MAX_LEN`], or a block or a group is empty.
+    /// If `n` is more than [`Permutation::MAX_LEN`](super::Permutation::MAX_LEN), or a block or a group is empty.
     pub fn new(n: u64, shuffle: Shuffle, seed: u64) -> Self {
-        assert!(n <= Permutation::MAX_LEN, "cannot order {n} rows: at most 2^63 are possible");
-        assert!(shuffle.check().is_ok(), "an order of empty blocks or groups: {shuffle}");
-        Order { num_rows: n, shuffle, seed }
+        Order(Run::Single(Single::new(n, shuffle, seed)))
+    }
+
+    /// The order of several components that take turns as `interleaving` says, in epochs of `n` rows.
+    ///
+    /// Component `c` has `lens[c]` rows, which are numbered behind those of the one before it. It is gone through again and
+    /// again, each time in a new order, under a seed of its own. Epochs only cut the turns: each goes on where the one before
+    /// it ended.
+    ///
+    /// ```
+    /// use forebay::sampler::{Interleaving, Order, Shuffle};
+    /// let order = Order::mixture(&Interleaving::new(&[2, 1])?, &[4, 1], 6, Shuffle::None, 0);
+    /// let rows = |epoch| (0..6).map(|position| order.epoch(epoch).get(position)).collect::<Vec<_>>();
+    /// assert_eq!(rows(0), [0, 1, 4, 2, 3, 4]);                // row 4 is the only one of the second
+    /// assert_eq!(rows(1), [0, 1, 4, 2, 3, 4]);
+    /// # Ok::<(), forebay::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If there are not as many lengths as weights, a length is 0, `n` or the sum of the lengths is more than
+    /// [`Permutation::MAX_LEN`](super::Permutation::MAX_LEN), or a block or a group is empty.
+    pub fn mixture(interleaving: &Interleaving, lens: &[u64], n: u64, shuffle: Shuffle, seed: u64) -> Self {
+        Order(Run::Mixed(Arc::new(Mixed::new(interleaving, lens, n, shuffle, seed))))
     }
 
     /// The number of rows in an epoch.
     pub fn len(&self) -> u64 {
-        self.num_rows
+        match &self.0 {
+            Run::Single(single) => single.len(),
+            Run::Mixed(mixed) => mixed.len(),
+        }
     }
 
     /// Whether an epoch has no rows.
     pub fn is_empty(&self) -> bool {
-        self.num_rows == 0
+        self.len() == 0
     }
 
-    /// The order of one epoch, counted from 0. Takes well under a microsecond.
+    /// The order of one epoch, counted from 0. Takes well under a microsecond; of a mixture, time and memory for each component.
     pub fn epoch(&self, epoch: u64) -> EpochOrder {
-        EpochOrder(match self.shuffle {
-            Shuffle::None => Kind::Sequential(self.num_rows),
-            Shuffle::Exact => Kind::Permuted(Permutation::new(self.num_rows, epoch_key(self.seed, epoch))),
-            Shuffle::Block { rows, blocks } => {
-                Kind::Blocks(BlockOrder::new(self.num_rows, rows, blocks, epoch_key(self.seed, epoch)))
-            }
+        EpochOrder(match &self.0 {
+            Run::Single(single) => Kind::Single(single.epoch(epoch)),
+            Run::Mixed(mixed) => Kind::Mixed(Arc::new(mixed.epoch(epoch))),
         })
     }
 }
 
-/// The order of one epoch: a bijection of positions to rows, both in `0..n`.
-#[derive(Clone, Copy, Debug)]
+/// The order of one epoch: which row stands at which position. Each row at exactly one, but in a mixture.
+#[derive(Clone, Debug)]
 pub struct EpochOrder(Kind);
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Kind {
-    Sequential(u64),
-    Permuted(Permutation),
-    Blocks(BlockOrder),
+    Single(SingleEpoch),
+    Mixed(Arc<MixedEpoch>),
 }
 
 impl EpochOrder {
@@ -147,9 +172,8 @@ impl EpochOrder {
     #[inline]
     pub fn len(&self) -> u64 {
         match &self.0 {
-            Kind::Sequential(len) => *len,
-            Kind::Permuted(permutation) => permutation.len(),
-            Kind::Blocks(blocks) => blocks.len(),
+            Kind::Single(single) => single.len(),
+            Kind::Mixed(mixed) => mixed.len(),
         }
     }
 
@@ -161,7 +185,7 @@ impl EpochOrder {
 
     /// Whether each position holds the row of its number.
     pub(crate) fn is_sequential(&self) -> bool {
-        matches!(self.0, Kind::Sequential(_))
+        matches!(self.0, Kind::Single(SingleEpoch::Sequential(_)))
     }
 
     /// The row at `position`.
@@ -172,12 +196,24 @@ impl EpochOrder {
     #[inline]
     pub fn get(&self, position: u64) -> u64 {
         match &self.0 {
-            Kind::Sequential(len) => {
-                assert!(position < *len, "position {position} is out of range 0..{len}");
-                position
+            Kind::Single(single) => single.get(position),
+            Kind::Mixed(mixed) => mixed.get(position),
+        }
+    }
+
+    /// The component of a mixture whose row stands at `position`; 0 where there is but one dataset.
+    ///
+    /// # Panics
+    ///
+    /// If `position` is not below [`len`](Self::len).
+    #[inline]
+    pub fn source(&self, position: u64) -> usize {
+        match &self.0 {
+            Kind::Single(single) => {
+                check_range(position, 1, single.len());
+                0
             }
-            Kind::Permuted(permutation) => permutation.get(position),
-            Kind::Blocks(blocks) => blocks.get(position),
+            Kind::Mixed(mixed) => mixed.source(position),
         }
     }
 
@@ -200,14 +236,17 @@ impl EpochOrder {
     #[inline(always)]
     fn fill_inlined<const LANES: usize>(&self, first: u64, out: &mut [u64]) {
         match &self.0 {
-            Kind::Sequential(len) => {
-                check_range(first, out.len(), *len);
-                for (row, position) in out.iter_mut().zip(first..) {
-                    *row = position;
-                }
-            }
-            Kind::Permuted(permutation) => permutation.fill_inlined::<LANES>(first, out),
-            Kind::Blocks(blocks) => blocks.fill_inlined::<LANES>(first, out),
+            Kind::Single(single) => single.fill_inlined::<LANES>(first, out),
+            Kind::Mixed(mixed) => mixed.fill_inlined::<LANES>(first, out),
+        }
+    }
+
+    /// What an audit of all its rows must give: in closed form, but for passes through the components of a mixture that begin
+    /// or end in another epoch, of which up to half of the rows are gone through.
+    pub fn audit(&self) -> Audit {
+        match &self.0 {
+            Kind::Single(single) => Audit::complete(single.len()),
+            Kind::Mixed(mixed) => mixed.audit(),
         }
     }
 }

@@ -17,8 +17,8 @@ use arrow::datatypes::{DataType, Field, Int16Type, Schema};
 use control::{Driver, Failure};
 use forebay::{
     Batch, Dataset, DeviceBatch, DeviceLoader, DeviceOffsets, Element, Error, ErrorKind, Loader,
-    LoaderBuilder, LoaderState, Remainder, Shuffle, Staging, TrainerStream, cuda_copy_rate, cuda_devices,
-    cuda_leaks,
+    LoaderBuilder, LoaderState, Mixture, Remainder, Shuffle, Staging, TrainerStream, cuda_copy_rate,
+    cuda_devices, cuda_leaks,
 };
 
 unsafe extern "C" {
@@ -206,6 +206,28 @@ fn nulls_rows_of_any_length_and_padding_arrive() {
         }
         assert!(device.next().is_none());
     }
+    driver.iter().for_each(Driver::assert_clean);
+}
+
+#[test]
+fn sources_of_a_mixture_arrive() {
+    let driver = driver_if_any(2);
+    if !a_device() {
+        return;
+    }
+    let (few, many) = (tensor::<f32>("x").take(10), tensor::<f32>("x"));
+    let mixture = Mixture::builder().add("few", &few, 1).add("many", &many, 2).build().unwrap();
+    let (host, mut device) = pair(Loader::mixture(&mixture).batch_size(16).remainder(Remainder::Pad));
+    let context = device.raw_context();
+    for host in host {
+        let (host, there) = (host.unwrap(), device.next().unwrap().unwrap());
+        same_tensor::<f32>(context, "x", &host, &there);
+        let (here, sources) = (host.sources().unwrap(), there.sources().unwrap());
+        let bytes = fetch(context, &there, sources.device_pointer(), sources.len_bytes());
+        assert_eq!(bytes, here.iter().flat_map(|source| source.to_ne_bytes()).collect::<Vec<_>>());
+    }
+    assert!(device.next().is_none());
+    drop(device);
     driver.iter().for_each(Driver::assert_clean);
 }
 

@@ -94,6 +94,16 @@ impl RowSource<'_> {
         }
     }
 
+    /// The number of the component that each row is of; `None` where they are listed, not drawn.
+    pub(crate) fn sources(&self) -> Option<impl Iterator<Item = u32>> {
+        match self {
+            RowSource::List(_) => None,
+            RowSource::Order(order, positions) => {
+                Some(positions.clone().map(|position| order.source(position) as u32))
+            }
+        }
+    }
+
     /// Whether the rows may follow one another.
     fn in_order(&self) -> bool {
         match self {
@@ -250,6 +260,10 @@ impl Scratch {
             let mask = &mut slot.bytes()[mask..mask + layout.batch_size];
             mask[..num_rows].fill(1);
             mask[num_rows..].fill(0);
+        }
+
+        if let Some(sources) = source.sources() {
+            layout.write_sources(slot.bytes(), sources);
         }
 
         if source.in_order() {

@@ -8,6 +8,7 @@ use crate::batch::{
     BatchMut, BatchPlan, Col, Documents, MapRows, OnBadRecord, Output, Row, RowFn, RowWriter,
 };
 use crate::error::{Error, Result};
+use crate::layout::Beside;
 use crate::loader::LoaderState;
 use crate::loader::buckets::Buckets;
 use crate::loader::packing::Packing;
@@ -205,6 +206,11 @@ impl LoaderBuilder {
     /// How rows are put together by their lengths, if they are to be.
     pub(super) fn bucketing(&self, steps: &Steps, depth: usize) -> Result<Option<Buckets>> {
         let Some((column, batches)) = &self.buckets else { return Ok(None) };
+        if self.mixture.is_some() {
+            return Err(Error::invalid(
+                "buckets would undo the turns that the datasets of a mixture take: leave out bucket_by_length",
+            ));
+        }
         if *batches == 0 {
             return Err(Error::invalid("buckets need windows of at least 1 batch, found 0"));
         }
@@ -220,7 +226,7 @@ impl LoaderBuilder {
     }
 
     /// How documents are packed, which come in `order`, if they are to be.
-    pub(super) fn packing(&self, order: Order) -> Result<Option<Packing>> {
+    pub(super) fn packing(&self, order: &Order) -> Result<Option<Packing>> {
         let Some((column, len)) = &self.pack else { return Ok(None) };
         let refuse = |what: &str| Err(Error::invalid(format!("packed windows of '{}' {what}", column.name)));
         if *len == 0 || i32::try_from(*len).is_err() {
@@ -232,6 +238,9 @@ impl LoaderBuilder {
         if self.buckets.is_some() {
             return refuse("are of one length: leave out bucket_by_length");
         }
+        if self.mixture.is_some() {
+            return refuse("are of one dataset: pack each dataset of a mixture with a loader of its own");
+        }
         if self.on_bad_record != OnBadRecord::Fail {
             return refuse(
                 "would move where a record is left out: convert the dataset without bad records first",
@@ -239,14 +248,14 @@ impl LoaderBuilder {
         }
         let documents = Documents::to_pack(&self.dataset, column)?;
         let epoch = self.resume.as_ref().map_or(0, LoaderState::epoch);
-        Packing::new(documents, order, *len, epoch).map(Some)
+        Packing::new(documents, order.clone(), *len, epoch).map(Some)
     }
 
     /// What batches are made of.
-    pub(super) fn plan(&self, packing: Option<&Packing>, row_mask: bool) -> Result<BatchPlan> {
+    pub(super) fn plan(&self, packing: Option<&Packing>, beside: Beside) -> Result<BatchPlan> {
         if let (Some(packing), Some((_, len))) = (packing, &self.pack) {
             let columns = packing.documents.window_columns(*len);
-            let mut plan = BatchPlan::new(&self.dataset, &[], &columns, self.batch_size, row_mask)?;
+            let mut plan = BatchPlan::new(&self.dataset, &[], &columns, self.batch_size, beside)?;
             plan.map_batch = self.map_batch.clone();
             return Ok(plan);
         }
@@ -263,7 +272,7 @@ impl LoaderBuilder {
         if outputs.is_empty() && self.map_rows.is_some() {
             return Err(Error::invalid("map_rows needs at least one output, found none"));
         }
-        let mut plan = BatchPlan::new(&self.dataset, &columns, outputs, self.batch_size, row_mask)?;
+        let mut plan = BatchPlan::new(&self.dataset, &columns, outputs, self.batch_size, beside)?;
         let map_rows = self.map_rows.as_ref();
         plan.map_rows = map_rows
             .map(|asked| MapRows::new(&self.dataset, &asked.inputs, asked.map.clone()))

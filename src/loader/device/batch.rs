@@ -116,6 +116,13 @@ impl DeviceBatch {
         Some(DeviceTensor::new(self.pointer(self.image.mask()?), shape))
     }
 
+    /// Of a mixture: for each row, the number of the component it is of; of padding, 0. See
+    /// [`Batch::sources`](crate::Batch::sources).
+    pub fn sources(&self) -> Option<DeviceTensor<'_, u32>> {
+        let shape = Shape::new(self.len(), &[]).ok()?;
+        Some(DeviceTensor::new(self.pointer(self.image.sources()?), shape))
+    }
+
     /// The column `name`: where its elements of `T` lie in C order, and its shape, the batch's rows first.
     ///
     /// # Errors
