@@ -41,6 +41,7 @@ pub struct Held {
     pub events: u64,
     pub streams: u64,
     pub contexts: u64,
+    pub modules: u64,
 }
 
 fn symbol(name: &CStr) -> *mut c_void {
@@ -122,6 +123,10 @@ impl Driver {
         self.command(18, 0, 0, 0)
     }
 
+    pub fn launches(&self) -> u64 {
+        self.command(20, 0, 0, 0)
+    }
+
     pub fn held(&self) -> Held {
         let ask = |command| self.command(command, 0, 0, 0);
         Held {
@@ -130,6 +135,7 @@ impl Driver {
             events: ask(14),
             streams: ask(15),
             contexts: ask(16),
+            modules: ask(19),
         }
     }
 

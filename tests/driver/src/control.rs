@@ -15,7 +15,7 @@ use crate::state::{Failure, MAX_DEVICES, Op, state};
 /// | 2 eagerness | operations a call lets happen, in sixteenths | |
 /// | 3 devices | how many | |
 /// | 4 device memory | bytes | |
-/// | 10 to 18 | | calls, violations, page-locked bytes, device bytes, events, streams, contexts retained, pending work, copies done |
+/// | 10 to 20 | | calls, violations, page-locked bytes, device bytes, events, streams, contexts retained, pending work, copies done, modules, kernels done |
 #[unsafe(no_mangle)]
 pub extern "C" fn testdriver_control(command: u32, a: u64, b: u64, c: u64) -> u64 {
     let state = &mut *state();
@@ -37,6 +37,8 @@ pub extern "C" fn testdriver_control(command: u32, a: u64, b: u64, c: u64) -> u6
         16 => return state.retained.iter().sum(),
         17 => return state.pending() as u64,
         18 => return state.copies,
+        19 => return state.modules.len() as u64,
+        20 => return state.launches,
         _ => return u64::MAX,
     }
     0
