@@ -33,6 +33,8 @@ pub use col::{Col, col};
 pub(crate) use gather::{Gatherer, RowSource};
 #[cfg(feature = "cuda")]
 pub(crate) use image::{BatchImage, DenseImage};
+#[cfg(feature = "cuda")]
+pub(crate) use plan::PlannedColumn;
 pub(crate) use plan::{BatchPlan, check_decode_budget};
 pub(crate) use rows::RowReader;
 pub(crate) use stack::{stack, stack_field};

@@ -76,6 +76,22 @@ impl BatchPlan {
         let schema = Arc::new(Schema::new_with_metadata(fields, dataset.schema().metadata().clone()));
         Ok(BatchPlan { dataset: dataset.clone(), columns: planned, schema, layout })
     }
+
+    /// Plans batches that hold the numbers of their rows and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// `TooLarge` if so many numbers do not fit into memory.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn of_row_numbers(dataset: &Dataset, batch_size: usize) -> Result<Self> {
+        let layout = SlotLayout::of_row_numbers(batch_size)?;
+        Ok(BatchPlan {
+            dataset: dataset.clone(),
+            columns: Vec::new(),
+            schema: Schema::empty().into(),
+            layout,
+        })
+    }
 }
 
 fn is_wide(data_type: &DataType) -> bool {

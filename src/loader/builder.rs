@@ -14,6 +14,8 @@ use super::{Clock, Loader};
 use crate::batch::{BatchMut, BatchPlan, Col, MapBatch, check_decode_budget};
 use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Result};
+#[cfg(feature = "cuda")]
+use crate::map::Preload;
 use crate::map::{Birthplace, ProcessUsage};
 use crate::queue::ordered_ring;
 use crate::sampler::{Order, Partition, Remainder, Shuffle, Steps};
@@ -34,22 +36,26 @@ const DEVICE_DEPTH_BATCHES: usize = 2;
 #[must_use]
 #[derive(Clone)]
 pub struct LoaderBuilder {
-    dataset: Dataset,
-    columns: Vec<Col>,
-    batch_size: usize,
-    shuffle: Shuffle,
-    seed: u64,
-    epochs: Option<u64>,
-    remainder: Remainder,
-    partition: Partition,
-    threads: Option<usize>,
-    depth: Option<usize>,
+    pub(super) dataset: Dataset,
+    pub(super) columns: Vec<Col>,
+    pub(super) batch_size: usize,
+    pub(super) shuffle: Shuffle,
+    pub(super) seed: u64,
+    pub(super) epochs: Option<u64>,
+    pub(super) remainder: Remainder,
+    pub(super) partition: Partition,
+    pub(super) threads: Option<usize>,
+    pub(super) depth: Option<usize>,
     pub(super) staging: Staging,
     #[cfg(feature = "cuda")]
     pub(super) device_depth: usize,
-    pinned_cap_bytes: Option<usize>,
-    map: Option<MapBatch>,
-    resume: Option<LoaderState>,
+    #[cfg(feature = "cuda")]
+    pub(super) preload: Preload,
+    #[cfg(feature = "cuda")]
+    pub(super) cast_on_device: bool,
+    pub(super) pinned_cap_bytes: Option<usize>,
+    pub(super) map: Option<MapBatch>,
+    pub(super) resume: Option<LoaderState>,
 }
 
 impl LoaderBuilder {
@@ -68,6 +74,10 @@ impl LoaderBuilder {
             staging: Staging::default(),
             #[cfg(feature = "cuda")]
             device_depth: DEVICE_DEPTH_BATCHES,
+            #[cfg(feature = "cuda")]
+            preload: Preload::No,
+            #[cfg(feature = "cuda")]
+            cast_on_device: false,
             pinned_cap_bytes: None,
             map: None,
             resume: None,
@@ -178,6 +188,60 @@ impl LoaderBuilder {
         self
     }
 
+    /// What is brought into memory before the first batch. [`Preload::Device`] is for
+    /// [`build_on_device`](LoaderBuilder::build_on_device): all rows of the loader's columns are copied into the memory of the
+    /// device, once, in the types they have in the dataset, and every batch is gathered there, and cast, from the numbers of its
+    /// rows; batches of rows that follow one another are not copied at all where they begin at a multiple of 64 bytes. The
+    /// others are as [`Dataset::preload`] does them. Default: [`Preload::No`].
+    ///
+    /// Columns have to be tensors without nulls, or with a [`fill`](Col::fill), and to fit into what is free of the device's
+    /// memory. Every rank of several keeps all rows.
+    ///
+    /// ```no_run
+    /// # fn main() -> forebay::Result<()> {
+    /// use forebay::{Dataset, Loader, Preload, Shuffle, col};
+    ///
+    /// let loader = Loader::builder(&Dataset::open("mnist")?)
+    ///     .columns([col("image").cast::<f32>().scale(1.0 / 255.0), col("label")])
+    ///     .batch_size(256)
+    ///     .shuffle(Shuffle::Exact)
+    ///     .preload(Preload::Device) // 47 MB of u8; the batches are f32
+    ///     .build_on_device(0)?;
+    /// # drop(loader);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "cuda")]
+    pub fn preload(mut self, how: Preload) -> Self {
+        self.preload = how;
+        self
+    }
+
+    /// Whether [`cast`](Col::cast), [`scale`](Col::scale), [`normalize`](Col::normalize) and [`fill`](Col::fill) of columns that
+    /// are cast or computed with are left to the device ([`build_on_device`](LoaderBuilder::build_on_device)): elements travel
+    /// in the type they have in the dataset, an image of `u8` in a quarter of the bytes that its `f32` takes. The values are those
+    /// that the host makes, bit by bit, but for which NaN a NaN is, and an `f64` that becomes an `f16`, which is rounded to an
+    /// `f32` first (as the host does where its processor has no better). Default: no.
+    ///
+    /// ```no_run
+    /// # fn main() -> forebay::Result<()> {
+    /// use forebay::{Dataset, Loader, col};
+    ///
+    /// let loader = Loader::builder(&Dataset::open("mnist")?)
+    ///     .columns([col("image").cast::<f32>().scale(1.0 / 255.0), col("label")])
+    ///     .batch_size(256)
+    ///     .cast_on_device(true)
+    ///     .build_on_device(0)?;
+    /// # drop(loader);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "cuda")]
+    pub fn cast_on_device(mut self, yes: bool) -> Self {
+        self.cast_on_device = yes;
+        self
+    }
+
     /// A function that changes each batch where it is made, in a worker thread: augmentation, normalisation of one's
     /// own. If it errs or panics, that is what the trainer gets in the place of the batch.
     ///
@@ -219,6 +283,20 @@ impl LoaderBuilder {
     /// hold; `Mismatch`, with the difference, for a state of another dataset or other options; `TooLarge` for an exact
     /// shuffle of chunks that must be decoded and do not fit their budget; `Device` if the driver of a GPU fails.
     pub fn build(self) -> Result<Loader> {
+        #[cfg(feature = "cuda")]
+        self.check_host()?;
+        let plan = self.plan(&self.columns)?;
+        self.start(plan)
+    }
+
+    /// The plan of batches of `columns`.
+    pub(super) fn plan(&self, columns: &[Col]) -> Result<Arc<BatchPlan>> {
+        let row_mask = self.remainder == Remainder::Pad;
+        BatchPlan::new(&self.dataset, columns, self.batch_size, row_mask).map(Arc::new)
+    }
+
+    /// Starts the loader's threads, which make batches of `plan`.
+    pub(super) fn start(self, plan: Arc<BatchPlan>) -> Result<Loader> {
         let steps = Steps::new(self.dataset.len(), self.batch_size as u64, self.remainder)?;
         let steps = steps.partition(self.partition)?;
         self.shuffle.check()?;
@@ -237,8 +315,6 @@ impl LoaderBuilder {
             remainder: self.remainder,
             partition: self.partition,
         };
-        let row_mask = self.remainder == Remainder::Pad;
-        let plan = Arc::new(BatchPlan::new(&self.dataset, &self.columns, self.batch_size, row_mask)?);
         if self.shuffle == Shuffle::Exact {
             check_decode_budget(&plan)?;
         }

@@ -19,6 +19,10 @@ pub enum Preload {
     /// fewer TLB misses later, nobody can change it, and it is [lent](Region::lend) without a promise. Costs
     /// its size in memory.
     Copy,
+    /// The columns of a loader are copied once into the memory of its CUDA device, and its batches gathered there: an option of
+    /// loaders, [`LoaderBuilder::preload`](crate::LoaderBuilder::preload), and of nothing else.
+    #[cfg(feature = "cuda")]
+    Device,
 }
 
 impl Region {
@@ -29,12 +33,15 @@ impl Region {
     ///
     /// - [`ErrorKind::Truncated`] if the file became shorter, or a page of it could not be read;
     /// - [`ErrorKind::Io`] if a page cannot be read, or the kernel refuses;
-    /// - [`ErrorKind::TooLarge`] if there is no memory for a copy.
+    /// - [`ErrorKind::TooLarge`] if there is no memory for a copy;
+    /// - [`ErrorKind::InvalidArgument`] for `Preload::Device`, which loaders alone know.
     pub fn preload(&self, how: Preload) -> Result<Region> {
-        if self.is_owned() {
-            return Ok(self.clone());
-        }
         match how {
+            #[cfg(feature = "cuda")]
+            Preload::Device => Err(Error::invalid(
+                "files are not preloaded to a device, but columns are: use LoaderBuilder::preload(Preload::Device)",
+            )),
+            _ if self.is_owned() => Ok(self.clone()),
             Preload::No => Ok(self.clone()),
             Preload::Populate => self.populate().map(|()| self.clone()),
             Preload::Copy => self.copied(),

@@ -3,8 +3,10 @@
 //! `scripts/cuda-test` runs these against the test driver. What does not need its controls runs on a GPU as well.
 
 mod control;
+mod failures;
+mod made_there;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +16,11 @@ use arrow::array::{
 };
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, Int16Type, Schema};
-use control::{Driver, Failure};
+use control::Driver;
 use forebay::{
     Batch, Dataset, DeviceBatch, DeviceLoader, DeviceOffsets, Element, Error, ErrorKind, Loader,
-    LoaderBuilder, LoaderState, Remainder, Shuffle, Staging, TrainerStream, cuda_copy_rate, cuda_devices,
-    cuda_leaks,
+    LoaderBuilder, LoaderState, Preload, Remainder, Shuffle, Staging, TrainerStream, col, cuda_copy_rate,
+    cuda_devices,
 };
 
 unsafe extern "C" {
@@ -417,100 +419,6 @@ fn options_that_cannot_be_honoured_are_refused() {
     assert!(batches.iter().all(|batch| batch.copied_bytes() == batch.delivered_bytes()));
     drop(batches);
     driver.assert_clean();
-}
-
-/// Goes through a small dataset to the end, whatever fails; says how many errors there were.
-fn run_to_the_end() -> usize {
-    let builder =
-        Loader::builder(&numbers(60)).batch_size(10).shuffle(Shuffle::Exact).seed(1).threads(1).depth(2);
-    let loader = match builder.build_on_device(0) {
-        Ok(loader) => loader,
-        Err(_) => return 1,
-    };
-    let (mut errors, mut items) = (0, 0);
-    let mut held = VecDeque::new();
-    for batch in loader {
-        items += 1;
-        let used = batch.and_then(|batch| {
-            batch.wait_on(TrainerStream::legacy_default())?;
-            held.push_back(batch);
-            Ok(())
-        });
-        errors += used.is_err() as usize;
-        if held.len() > 1 {
-            held.pop_front();
-        }
-    }
-    assert_eq!(items, 6, "every batch has its item");
-    errors
-}
-
-/// Whoever asks for a batch hears of a failure of these; others only tidy up, or have another call to fall back on.
-const WITHOUT_WHICH_NO_BATCH: [&str; 9] = [
-    "cuInit",
-    "cuDeviceGetCount",
-    "cuDeviceGet",
-    "cuDevicePrimaryCtxRetain",
-    "cuStreamCreate",
-    "cuMemHostAlloc",
-    "cuMemAlloc_v2",
-    "cuMemcpyHtoDAsync_v2",
-    "cuStreamWaitEvent",
-];
-
-#[test]
-fn a_failure_of_any_call_is_an_error_and_nothing_hangs() {
-    let Some(driver) = Driver::alone(11) else { return };
-    assert_eq!(run_to_the_end(), 0);
-    driver.assert_clean();
-    // How many calls there are depends on how the threads take turns: some are asked again until an answer comes.
-    let calls = driver.calls() + 8;
-    for how in [Failure::Once, Failure::OnceWithEffect, Failure::Sticky] {
-        let mut seen = BTreeSet::new();
-        for at in 1..=calls {
-            let before = cuda_leaks();
-            driver.reset(at);
-            driver.fail(at, how);
-            let errors = run_to_the_end();
-            let failed = driver.failed();
-            assert!(
-                errors > 0 || !WITHOUT_WHICH_NO_BATCH.contains(&failed.as_str()),
-                "{failed}, call {at}, {how:?}"
-            );
-            seen.insert(failed);
-            assert_eq!(driver.violations(), None, "call {at} of {calls}, {how:?}");
-            let held = driver.held();
-            assert!(held == Default::default() || cuda_leaks() != before, "call {at}, {how:?}: {held:?}");
-        }
-        for name in WITHOUT_WHICH_NO_BATCH {
-            assert!(seen.contains(name), "{name} was never made to fail, {how:?}");
-        }
-    }
-    driver.reset(0);
-}
-
-#[test]
-fn bare_copies_are_measured_and_leave_nothing_whatever_fails() {
-    let Some(driver) = Driver::alone(12) else { return };
-    let rate = || cuda_copy_rate(0, 1000, Duration::ZERO);
-    assert!(rate().unwrap() > 0.0);
-    driver.assert_clean();
-    assert_eq!(cuda_copy_rate(0, 0, Duration::ZERO).unwrap_err().kind(), ErrorKind::InvalidArgument);
-    driver.reset(12);
-    rate().unwrap();
-    let calls = driver.calls();
-    for how in [Failure::Once, Failure::OnceWithEffect, Failure::Sticky] {
-        for at in 1..=calls {
-            let before = cuda_leaks();
-            driver.reset(at);
-            driver.eagerness(0);
-            driver.fail(at, how);
-            let _ = rate();
-            assert_eq!(driver.violations(), None, "call {at} of {calls}, {how:?}");
-            assert!(driver.held() == Default::default() || cuda_leaks() != before, "call {at}, {how:?}");
-        }
-    }
-    driver.reset(0);
 }
 
 #[test]
