@@ -1,9 +1,10 @@
 //! Calls of the driver that fail, every one of them in turn: an error, no hang, and nothing left behind but what is counted.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use control::Failure;
-use forebay::cuda_leaks;
+use forebay::{Preload, col, cuda_copy_rate, cuda_leaks};
 
 use super::*;
 

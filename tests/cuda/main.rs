@@ -9,7 +9,6 @@ mod made_there;
 use std::collections::VecDeque;
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow::array::{
     ArrayRef, BooleanArray, Int32Array, LargeBinaryArray, ListArray, RecordBatch, StringArray,
@@ -19,8 +18,7 @@ use arrow::datatypes::{DataType, Field, Int16Type, Schema};
 use control::Driver;
 use forebay::{
     Batch, Dataset, DeviceBatch, DeviceLoader, DeviceOffsets, Element, Error, ErrorKind, Loader,
-    LoaderBuilder, LoaderState, Preload, Remainder, Shuffle, Staging, TrainerStream, col, cuda_copy_rate,
-    cuda_devices,
+    LoaderBuilder, LoaderState, Remainder, Shuffle, Staging, TrainerStream, cuda_devices,
 };
 
 unsafe extern "C" {
