@@ -55,7 +55,7 @@ fn call_that_may(queues: bool, name: &'static str, work: impl FnOnce(&mut State)
         return code;
     }
     match &state.failure {
-        Some(failure) if failure.at == state.calls => {
+        Some(failure) if failure.at == state.calls || (failure.name == name && state.failed.is_empty()) => {
             let (code, with_effect) = (failure.code, failure.with_effect);
             state.failed = name;
             if failure.sticky {

@@ -69,6 +69,8 @@ pub struct Event {
 /// Which call is to fail.
 pub struct Failure {
     pub at: u64,
+    /// The next call of this name, whatever its number; if it is not empty.
+    pub name: String,
     pub code: i32,
     /// Every later call fails as well.
     pub sticky: bool,
