@@ -114,4 +114,4 @@ pub use map::{Guard, Immutable, Preload};
 pub use sampler::{Partition, Remainder, Shuffle};
 pub use staging::Staging;
 #[cfg(feature = "cuda")]
-pub use staging::{CudaLeaks, TrainerStream, cuda_copy_rate, cuda_devices, cuda_leaks};
+pub use staging::{CudaLeaks, TrainerStream, cuda_copy_rate, cuda_devices, cuda_gather_rate, cuda_leaks};

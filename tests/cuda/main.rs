@@ -436,18 +436,25 @@ fn the_shell_measures_a_device() {
     );
     bytes.extend((0..64_000).map(|i| i as u8));
     std::fs::write(&file, bytes).unwrap();
-    let bench = |device: &str| {
+    let bench = |device: &str, more: &[&str]| {
         let mut command = std::process::Command::new(program);
         command.args(["bench", "--epochs", "2", "--batch-size", "100", "--device", device, "--json"]);
-        command.arg(&file).output().unwrap()
+        command.args(more).arg(&file).output().unwrap()
     };
-    let output = bench("0");
+    let output = bench("0", &[]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let line: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((line["rows"].as_u64(), line["batches"].as_u64()), (Some(2000), Some(20)), "{line}");
     assert_eq!(line["batch_bytes"].as_u64(), Some(6400), "{line}");
     assert!(line["ceiling_gb_per_s"].as_f64().unwrap() > 0.0, "{line}");
-    let output = bench("99");
+    assert_eq!(line["kernel_gather_gb_per_s"], serde_json::Value::Null, "{line}");
+    // Rows stay on the device, and their numbers travel.
+    let output = bench("0", &["--preload", "device", "--kernels"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let line: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((line["rows"].as_u64(), line["batch_bytes"].as_u64()), (Some(2000), Some(800)), "{line}");
+    assert!(line["kernel_gather_gb_per_s"].as_f64().unwrap() > 0.0, "{line}");
+    let output = bench("99", &[]);
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("no CUDA device 99"));
 }

@@ -45,6 +45,12 @@ unsafe extern "C" {
         stream: Stream,
     ) -> c_int;
 
+    pub(super) fn cuMemcpyDtoHAsync_v2(
+        to: *mut c_void,
+        from: DevicePointer,
+        len: usize,
+        stream: Stream,
+    ) -> c_int;
     pub(super) fn cuMemsetD8Async(to: DevicePointer, byte: u8, len: usize, stream: Stream) -> c_int;
 
     pub(super) fn cuModuleLoadData(module: *mut Module, image: *const c_void) -> c_int;

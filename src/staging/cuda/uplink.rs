@@ -306,6 +306,38 @@ impl<C> Sent<C> {
         self.with_copy(|copy| self.shared.bases(&copy.buffer).address(at))
     }
 
+    /// Brings `len_bytes` bytes at `at` back, once the copy is done and what was asked of the device.
+    pub(crate) fn fetch(&self, at: At, len_bytes: usize) -> Result<Vec<u8>> {
+        self.with_copy(|copy| {
+            let room = match at {
+                At::Buffer(start) => copy.buffer.len_bytes.checked_sub(start),
+                At::Resident(start) => {
+                    self.shared.resident.as_ref().and_then(|resident| resident.len_bytes.checked_sub(start))
+                }
+            };
+            if room.is_none_or(|room| room < len_bytes) {
+                return Err(Error::new(ErrorKind::Internal, "bytes to be fetched lie nowhere on the device"));
+            }
+            let mut bytes = vec![0u8; len_bytes];
+            let (to, from) =
+                (bytes.as_mut_ptr().cast::<c_void>(), self.shared.bases(&copy.buffer).address(at));
+            let stream = &self.shared.stream;
+            let queued = stream.context().enter().and_then(|_current| {
+                // SAFETY: both are of `len_bytes` bytes, as was just checked; `bytes` is kept until the stream was waited for, or
+                // for ever.
+                check("cuMemcpyDtoHAsync", unsafe {
+                    sys::cuMemcpyDtoHAsync_v2(to, from, len_bytes, stream.raw())
+                })
+            });
+            if let Err(error) = stream.synchronize().or_else(|_| stream.synchronize()) {
+                leaks::host(len_bytes, &error);
+                mem::forget(bytes);
+                return Err(error);
+            }
+            queued.map(|()| bytes)
+        })
+    }
+
     /// Whether the copy had to wait for the trainer's streams.
     pub(crate) fn was_held_back(&self) -> bool {
         self.was_held_back

@@ -210,7 +210,8 @@ fn a_call_that_fails_in_a_gather_leaves_at_most_what_it_was_to_free() {
             driver.reset(1);
             driver.eagerness(at % 2 * 16);
             driver.fail(at, how);
-            let failed = pump_rows(&driver, 9, 24, 5);
+            let outcome = pump_rows(&driver, 9, 24, 5);
+            let failed = driver.failed();
             driver.eagerness(64);
             (0..100).for_each(|_| drop(cuda_devices()));
             assert_eq!(driver.violations(), None, "call {at} of {calls}, {how:?}");
@@ -218,13 +219,38 @@ fn a_call_that_fails_in_a_gather_leaves_at_most_what_it_was_to_free() {
             assert!(held.device_bytes <= left.device_bytes, "call {at}, {how:?}: {held:?}, {left}");
             assert!(held == Held::default() || !left.is_empty(), "call {at}, {how:?}: {held:?}");
             // Fewer calls are made where more happens by itself.
-            if how == Failure::Sticky && !driver.failed().is_empty() {
-                assert!(failed.is_err() || !left.is_empty(), "call {at} of {calls}: {}", driver.failed());
+            if how == Failure::Sticky && !failed.is_empty() {
+                assert!(outcome.is_err() || !left.is_empty(), "call {at} of {calls}: {failed}");
             }
         }
     }
     leaks::forget();
     driver.reset(0);
+}
+
+#[test]
+fn a_device_is_checked_against_the_host_and_measured() {
+    let Some(driver) = Driver::alone(26) else { return };
+    for (row_bytes, batch_rows) in [(1, 50), (7, 3), (64, 20), (4000, 2), (40_000, 1)] {
+        assert!(cuda_gather_rate(0, row_bytes, batch_rows, std::time::Duration::ZERO).unwrap() > 0.0);
+        driver.assert_clean();
+    }
+    for (row_bytes, batch_rows) in [(0, 1), (1, 0)] {
+        let error = cuda_gather_rate(0, row_bytes, batch_rows, std::time::Duration::ZERO).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    }
+    // Kernels that do not follow their copies gather other rows, or too late.
+    let seen = (0..30).any(|seed| {
+        driver.reset(seed);
+        driver.eagerness(0);
+        faults::ON.store(faults::OTHER_STREAM, Ordering::Relaxed);
+        let rate = cuda_gather_rate(0, 64, 20, std::time::Duration::ZERO);
+        faults::ON.store(0, Ordering::Relaxed);
+        rate.is_err_and(|error| error.message().contains("device 0 does not gather as the host does"))
+    });
+    assert!(seen);
+    driver.reset(0);
+    leaks::forget();
 }
 
 #[test]
