@@ -71,7 +71,8 @@
 //! # Features
 //!
 //! - `cli` (default): the helper binary `forebay`. A library user turns it off: `default-features = false`.
-//! - `cuda`: slots that a CUDA driver has locked (`Staging::Cuda`), and batches in the memory of a GPU (`DeviceLoader`).
+//! - `cuda`: slots that a CUDA driver has locked (`Staging::Cuda`), and batches in the memory of a GPU (`DeviceLoader`), cast
+//!   there (`LoaderBuilder::cast_on_device`) or gathered from columns that stay there (`Preload::Device`).
 //!   To build it, the library `libcuda.so` has to be found: it comes with NVIDIA's driver, and as a stub with the CUDA
 //!   toolkit in `/usr/local/cuda`; elsewhere set `CUDA_LIBRARY_PATH` to the folder whose `lib64/` holds it, a link to the
 //!   driver's own if there is no other. ("Could not find a cuda installation" means it was not found.) To run it, the

@@ -18,6 +18,12 @@ const CHUNK_BYTES: usize = TABLE_BYTES / 64;
 /// Batches in flight while the rate is measured.
 const DEPTH: usize = 4;
 
+/// Bytes of rows that are compared with the host's, about.
+const CHECKED_BYTES: usize = 1 << 20;
+
+/// What they are multiplied by, as floats.
+const SCALE: f64 = 1.0 / 255.0;
+
 /// The rows, and what is known of them on the host.
 struct Table {
     row_bytes: usize,
@@ -56,6 +62,34 @@ impl Table {
     }
 }
 
+/// The load that gathers as many rows, numbered in the slot, to the beginning of the buffer.
+fn gather(row_bytes: usize, num_rows: usize) -> Load {
+    let list_at = (row_bytes * num_rows).next_multiple_of(64);
+    let rows = Rows::Listed { slot: 0, buffer: list_at };
+    Load {
+        len_bytes: list_at + 8 * num_rows,
+        copies: vec![(0..8 * num_rows, At::Buffer(list_at))],
+        work: vec![Work::Gather(Gather { to: 0, from: At::Resident(0), rows, num_rows, row_bytes })],
+    }
+}
+
+/// The cast of the same rows' bytes to floats.
+fn cast(num_elements: u32, (rows, num_rows): (Rows, usize), to: usize) -> Cast {
+    Cast {
+        to,
+        from: At::Resident(0),
+        rows,
+        num_rows,
+        num_elements,
+        from_type: ElementType { number: 1, width_bytes: 1 },
+        to_type: ElementType { number: 10, width_bytes: 4 },
+        scale: SCALE,
+        channels: None,
+        valid: None,
+        null_bits: 0,
+    }
+}
+
 /// Bytes per second at which rows of `row_bytes` bytes, `batch_rows` at a time and in random order, are gathered on the device
 /// `device` from a table that stays there, measured for `time` at least; once it was seen that the gather, and a cast of
 /// the gathered bytes to floats, give what they give on the host. It is what a batch of [`Preload::Device`](crate::Preload::Device)
@@ -82,66 +116,49 @@ pub fn cuda_gather_rate(device: u32, row_bytes: usize, batch_rows: usize, time: 
     let uplink = Uplink::new(context, DEPTH + 1, Some(residence))?;
     table.upload(&pool, &uplink)?;
 
-    let (list_at, list_bytes) = (batch_bytes.next_multiple_of(64), 8 * batch_rows);
-    let rows = Rows::Listed { slot: 0, buffer: list_at };
-    let (from, to_floats) = (At::Resident(0), (list_at + list_bytes).next_multiple_of(64));
-    let gather = Gather { to: 0, from, rows, num_rows: batch_rows, row_bytes };
-    let load = Load {
-        len_bytes: list_at + list_bytes,
-        copies: vec![(0..list_bytes, At::Buffer(list_at))],
-        work: vec![Work::Gather(gather)],
-    };
     let mut word = 1u64;
     let mut draw = || {
         word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         ((u128::from(word) * table.num_rows as u128) >> 64) as u64
     };
-    let mut send = |load: &Load| -> Result<(Vec<u64>, Sent<()>)> {
-        let mut slot = pool.take(0, list_bytes)?;
-        let numbers: Vec<u64> = (0..batch_rows).map(|_| draw()).collect();
-        slot.bytes()[..list_bytes].copy_from_slice(bytemuck::cast_slice(&numbers));
+    let mut send = |load: &Load, num_rows: usize| -> Result<(Vec<u64>, Sent<()>)> {
+        let mut slot = pool.take(0, 8 * num_rows)?;
+        let numbers: Vec<u64> = (0..num_rows).map(|_| draw()).collect();
+        slot.bytes()[..8 * num_rows].copy_from_slice(bytemuck::cast_slice(&numbers));
         Ok((numbers, uplink.send(slot.freeze(), load)?))
     };
 
-    let cast = Cast {
-        to: to_floats,
-        from,
-        rows,
-        num_rows: batch_rows,
-        num_elements,
-        from_type: ElementType { number: 1, width_bytes: 1 },
-        to_type: ElementType { number: 10, width_bytes: 4 },
-        scale: 1.0 / 255.0,
-        channels: None,
-        valid: None,
-        null_bits: 0,
-    };
-    let mut both = Load { len_bytes: to_floats + 4 * batch_bytes, ..load.clone() };
-    both.work.push(Work::Cast(cast));
-    let (numbers, sent) = send(&both)?;
-    let mut expected = vec![0; batch_bytes];
+    let checked_rows = batch_rows.min((CHECKED_BYTES / row_bytes).max(1));
+    let mut load = gather(row_bytes, checked_rows);
+    let floats_at = load.len_bytes.next_multiple_of(64);
+    let rows = Rows::Listed { slot: 0, buffer: (checked_rows * row_bytes).next_multiple_of(64) };
+    load.work.push(Work::Cast(cast(num_elements, (rows, checked_rows), floats_at)));
+    load.len_bytes = floats_at + 4 * checked_rows * row_bytes;
+    let (numbers, sent) = send(&load, checked_rows)?;
+    let mut expected = vec![0; checked_rows * row_bytes];
     numbers
         .iter()
         .zip(expected.chunks_exact_mut(row_bytes))
         .for_each(|(&row, to)| table.write(row as usize, to));
-    let floats: Vec<f32> = expected.iter().map(|&byte| f32::from(byte) * (1.0f64 / 255.0) as f32).collect();
+    let floats: Vec<f32> = expected.iter().map(|&byte| f32::from(byte) * SCALE as f32).collect();
     let wrong = |what: &str| {
         let message =
             format!("device {device} does not {what} as the host does: the kernels are wrong on it");
         Err(Error::new(ErrorKind::Internal, message))
     };
-    if sent.fetch(At::Buffer(0), batch_bytes)? != expected {
+    if sent.fetch(At::Buffer(0), expected.len())? != expected {
         return wrong("gather");
     }
-    if sent.fetch(At::Buffer(to_floats), 4 * batch_bytes)? != bytemuck::cast_slice::<f32, u8>(&floats) {
+    if sent.fetch(At::Buffer(floats_at), 4 * floats.len())? != bytemuck::cast_slice::<f32, u8>(&floats) {
         return wrong("cast");
     }
     drop(sent);
 
+    let load = gather(row_bytes, batch_rows);
     let mut in_flight = VecDeque::new();
     let (mut batches, begun) = (0u64, Instant::now());
     while batches == 0 || begun.elapsed() < time {
-        in_flight.push_back(send(&load)?.1);
+        in_flight.push_back(send(&load, batch_rows)?.1);
         batches += 1;
         if in_flight.len() >= DEPTH {
             in_flight.pop_front().map_or(Ok(()), |oldest| oldest.synchronize())?;
