@@ -90,7 +90,11 @@ impl DeviceBench {
             });
             println!("{line}");
         } else {
-            println!("{name}: {:.2} M rows/s, {rate:.2} GB/s to the device", rows as f64 / seconds / 1e6);
+            println!(
+                "{name}: {:.2} M rows/s, {:.2} GB/s of values, {rate:.2} GB/s to the device",
+                rows as f64 / seconds / 1e6,
+                delivered_bytes as f64 / seconds / 1e9
+            );
             println!(
                 "bare copies of {batch_bytes} bytes: {ceiling:.2} GB/s; the loader reaches {:.0} % of it",
                 100.0 * rate / ceiling
