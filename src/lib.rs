@@ -72,7 +72,8 @@
 //! # Features
 //!
 //! - `cli` (default): the helper binary `forebay`. A library user turns it off: `default-features = false`.
-//! - `cuda`: slots that a CUDA driver has locked (`Staging::Cuda`), and batches in the memory of a GPU (`DeviceLoader`).
+//! - `cuda`: slots that a CUDA driver has locked (`Staging::Cuda`), and batches in the memory of a GPU (`DeviceLoader`), cast
+//!   there (`LoaderBuilder::cast_on_device`) or gathered from columns that stay there (`Preload::Device`).
 //!   To build it, the library `libcuda.so` has to be found: it comes with NVIDIA's driver, and as a stub with the CUDA
 //!   toolkit in `/usr/local/cuda`; elsewhere set `CUDA_LIBRARY_PATH` to the folder whose `lib64/` holds it, a link to the
 //!   driver's own if there is no other. ("Could not find a cuda installation" means it was not found.) To run it, the
@@ -118,4 +119,4 @@ pub use map::{Guard, Immutable, Preload};
 pub use sampler::{Partition, Remainder, Shuffle};
 pub use staging::Staging;
 #[cfg(feature = "cuda")]
-pub use staging::{CudaLeaks, TrainerStream, cuda_copy_rate, cuda_devices, cuda_leaks};
+pub use staging::{CudaLeaks, TrainerStream, cuda_copy_rate, cuda_devices, cuda_gather_rate, cuda_leaks};

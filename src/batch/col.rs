@@ -129,6 +129,12 @@ impl Col {
         self
     }
 
+    /// The column as it lies in the dataset.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn untouched(&self) -> Self {
+        col(&self.name)
+    }
+
     /// Whether elements are computed with.
     pub(crate) fn is_arithmetic(&self) -> bool {
         self.scale.is_some() || self.normalize.is_some()

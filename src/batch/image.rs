@@ -1,4 +1,4 @@
-//! A batch as one run of bytes, to be sent elsewhere.
+//! A batch on a device: as one run of bytes that was sent, or as what the device made of one.
 #![forbid(unsafe_code)]
 
 use std::ops::Range;
@@ -9,11 +9,16 @@ use super::{Batch, BatchPlan};
 use crate::error::{Error, Result};
 use crate::layout::{ColumnKind, DType, Element, Place};
 use crate::staging::Slot;
+use crate::staging::cuda::At;
 
-/// What lies where in the bytes of a batch; offsets from their beginning.
+/// What lies where on a device; places in its buffer are offsets from their beginning.
 pub(crate) struct BatchImage {
+    /// What the columns are.
     plan: Arc<BatchPlan>,
+    /// Where they lie, but for those that were moved: the same plan, if nothing is done to them on the device.
+    laid_out: Arc<BatchPlan>,
     columns: Box<[ImageColumn]>,
+    /// Bytes that are sent.
     pub(crate) len_bytes: usize,
     pub(crate) num_rows: usize,
     num_holes: usize,
@@ -28,11 +33,13 @@ struct ImageColumn {
     null_row: Option<usize>,
     /// The items of a column of varying row length.
     items: Range<usize>,
+    /// Where the values of a column of one row length lie, if not where they were laid out.
+    moved: Option<At>,
 }
 
 /// Where a column of one row length lies.
 pub(crate) struct DenseImage {
-    pub(crate) values: usize,
+    pub(crate) values: At,
     pub(crate) shape: Shape,
     pub(crate) validity: Option<usize>,
 }
@@ -60,7 +67,7 @@ impl Batch {
                 Place::Runs { .. } => self.runs(number).2,
             };
             len_bytes = len_bytes.max(items.end);
-            ImageColumn { null_row, items }
+            ImageColumn { null_row, items, moved: None }
         });
         let columns = columns.collect();
         let image = BatchImage {
@@ -71,6 +78,7 @@ impl Batch {
             delivered_bytes: self.delivered_bytes,
             epoch: self.epoch,
             step: self.step,
+            laid_out: plan.clone(),
             plan,
         };
         (self.slot, image)
@@ -78,17 +86,53 @@ impl Batch {
 }
 
 impl BatchImage {
+    /// The batch once the device has made those columns that `moved` says of what was laid out.
+    pub(crate) fn converted(
+        mut self,
+        plan: &Arc<BatchPlan>,
+        moved: impl Iterator<Item = Option<At>>,
+    ) -> Self {
+        for (number, (column, moved)) in self.columns.iter_mut().zip(moved).enumerate() {
+            if moved.is_some() {
+                let bytes = |plan: &BatchPlan| (plan.row_bytes(number) * self.num_rows) as u64;
+                self.delivered_bytes = self.delivered_bytes + bytes(plan) - bytes(&self.laid_out);
+                column.moved = moved;
+            }
+        }
+        BatchImage { plan: plan.clone(), ..self }
+    }
+
+    /// Of a batch of row numbers: the batch once the device has laid out the columns of these rows, but for those that `moved`
+    /// says to lie elsewhere.
+    pub(crate) fn gathered(
+        self,
+        plan: &Arc<BatchPlan>,
+        moved: impl Iterator<Item = Option<At>>,
+        len_bytes: usize,
+    ) -> Self {
+        let columns: Box<[_]> = moved.map(|moved| ImageColumn { moved, ..ImageColumn::default() }).collect();
+        let bytes: usize = (0..columns.len()).map(|number| plan.row_bytes(number) * self.num_rows).sum();
+        let delivered_bytes = bytes as u64;
+        BatchImage { plan: plan.clone(), laid_out: plan.clone(), columns, len_bytes, delivered_bytes, ..self }
+    }
+
+    /// The first column that holds a null which is none in the batch, and the row.
+    pub(crate) fn null(&self) -> Option<(&str, usize)> {
+        let mut columns = self.plan.columns.iter().zip(&self.columns);
+        columns.find_map(|(column, image)| Some((column.field.name().as_str(), image.null_row?)))
+    }
+
     /// Rows in each tensor, padding included.
     pub(crate) fn len(&self) -> usize {
-        self.plan.layout.rows_laid_out(self.num_rows + self.num_holes)
+        self.laid_out.layout.rows_laid_out(self.num_rows + self.num_holes)
     }
 
     pub(crate) fn mask(&self) -> Option<usize> {
-        self.plan.layout.row_mask
+        self.laid_out.layout.row_mask
     }
 
     pub(crate) fn sources(&self) -> Option<usize> {
-        self.plan.layout.sources
+        self.laid_out.layout.sources
     }
 
     pub(crate) fn columns(&self) -> impl Iterator<Item = (&str, &ColumnKind)> {
@@ -99,19 +143,23 @@ impl BatchImage {
     pub(crate) fn tensor<T: Element>(&self, name: &str, nulls: bool) -> Result<DenseImage> {
         let (number, _) = self.plan.tensor_column::<T>(name)?;
         let is_padded = self.plan.pad(number).is_some();
-        if let Some(row) = self.columns[number].null_row.filter(|_| !nulls && !is_padded) {
+        // A column that is filled on the device has none.
+        let may_be_null = self.plan.layout.places[number].validity().is_some();
+        if let Some(row) = self.columns[number].null_row.filter(|_| may_be_null && !nulls && !is_padded) {
             return Err(Error::mismatch(format!(
                 "column '{name}' is null in row {row} of the batch: read it with tensor_with_validity, or give \
                  col(\"{name}\").fill(…)"
             )));
         }
         let items = &self.columns[number].items;
-        let values = match self.plan.layout.places[number] {
-            Place::Dense { values, .. } => values,
-            Place::Runs { .. } => items.start,
+        let laid_out = || match self.laid_out.layout.places[number] {
+            Place::Dense { values, .. } => At::Buffer(values),
+            Place::Runs { .. } => At::Buffer(items.start),
         };
+        let values = self.columns[number].moved.unwrap_or_else(laid_out);
         let shape = self.plan.shape(number, self.len(), || items.len() / size_of::<T>())?;
-        Ok(DenseImage { values, shape, validity: self.plan.layout.places[number].validity() })
+        let validity = self.laid_out.layout.places[number].validity().filter(|_| may_be_null);
+        Ok(DenseImage { values, shape, validity })
     }
 
     /// The column `name`, its rows of varying length.
@@ -128,10 +176,20 @@ impl BatchImage {
         if !T::views(dtype) {
             return Err(self.plan.wrong_view(number, T::DTYPE.name()));
         }
-        let Place::Runs { offsets, wide, validity, .. } = self.plan.layout.places[number] else {
+        let Place::Runs { offsets, wide, validity, .. } = self.laid_out.layout.places[number] else {
             unreachable!("the column's kind and its place agree")
         };
         let items = &self.columns[number].items;
         Ok(RunsImage { offsets, wide, items: items.start, num_items: items.len() / size_of::<T>(), validity })
+    }
+}
+
+impl BatchPlan {
+    /// Bytes of a row of a column of one row length, else 0.
+    pub(crate) fn row_bytes(&self, number: usize) -> usize {
+        match self.layout.places[number] {
+            Place::Dense { row_bytes, .. } => row_bytes,
+            Place::Runs { .. } => 0,
+        }
     }
 }

@@ -49,6 +49,8 @@ pub(crate) use map_rows::{MapRows, RowFn};
 pub use map_rows::{Row, RowWriter};
 pub use output::Output;
 pub use pad::Pad;
+#[cfg(feature = "cuda")]
+pub(crate) use plan::PlannedColumn;
 pub(crate) use plan::{BatchPlan, check_decode_budget};
 pub(crate) use rows::RowReader;
 pub(crate) use stack::{stack, stack_field};

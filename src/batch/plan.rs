@@ -159,6 +159,25 @@ impl BatchPlan {
     pub(crate) fn output_place(&self, index: usize) -> &Place {
         &self.layout.places[self.columns.len() + index]
     }
+
+    /// Plans batches that hold the numbers of their rows and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// `TooLarge` if so many numbers do not fit into memory.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn of_row_numbers(dataset: &Dataset, batch_size: usize) -> Result<Self> {
+        let layout = SlotLayout::of_row_numbers(batch_size)?;
+        Ok(BatchPlan {
+            dataset: dataset.clone(),
+            columns: Vec::new(),
+            outputs: Vec::new(),
+            map_rows: None,
+            map_batch: None,
+            schema: Schema::empty().into(),
+            layout,
+        })
+    }
 }
 
 fn is_wide(data_type: &DataType) -> bool {

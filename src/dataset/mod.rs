@@ -318,12 +318,18 @@ impl Dataset {
     /// # Errors
     ///
     /// Those of opening a shard; `Truncated` or `Io` for a page that cannot be read;
-    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for those two.
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for those two, and for `Preload::Device`, which is an
+    /// option of loaders.
     pub fn preload(&self, how: Preload) -> Result<()> {
         match how {
             Preload::No => Ok(()),
             Preload::Copy | Preload::Shared { .. } => Err(Error::invalid(
                 "a dataset that is open already stays mapped: choose the copy with Dataset::options().preload(…)",
+            )),
+            #[cfg(feature = "cuda")]
+            Preload::Device => Err(Error::invalid(
+                "columns are preloaded to a device by the loader that brings them there: use \
+                 LoaderBuilder::preload(Preload::Device) and build_on_device",
             )),
             how => {
                 self.open_shards()?;

@@ -57,6 +57,9 @@ pub(crate) struct SlotLayout {
     pub(crate) places: Box<[Place]>,
     /// Bytes of everything but the items of columns of varying length, which begin here.
     pub(crate) fixed_bytes: usize,
+    /// In a slot that holds the numbers of a batch's rows (u64) and no column: where they begin.
+    #[cfg(feature = "cuda")]
+    pub(crate) row_numbers: Option<usize>,
 }
 
 impl SlotLayout {
@@ -123,7 +126,28 @@ impl SlotLayout {
             });
         }
         let fixed_bytes = reserve(Some(0))?;
-        Ok(SlotLayout { batch_size, row_mask, sources, places: places.into(), fixed_bytes })
+        Ok(SlotLayout {
+            batch_size,
+            row_mask,
+            sources,
+            places: places.into(),
+            fixed_bytes,
+            #[cfg(feature = "cuda")]
+            row_numbers: None,
+        })
+    }
+
+    /// The layout of the numbers of `batch_size` rows, and of nothing else.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::TooLarge`] if their size in bytes overflows.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn of_row_numbers(batch_size: usize) -> Result<Self> {
+        let kind = ColumnKind::Tensor { dtype: crate::layout::DType::U64, shape: [].into() };
+        let numbers = ColumnShape { kind: &kind, nullable: false, wide: false };
+        let layout = SlotLayout::new([numbers].into_iter(), batch_size, Beside::default())?;
+        Ok(SlotLayout { places: [].into(), row_numbers: Some(0), ..layout })
     }
 
     /// Writes the number of the component that each row is of, as many as there are, if they have a place in `bytes`, a slot.

@@ -15,10 +15,12 @@ use super::state::{LoaderState, Options, Progress};
 use super::stats::Counters;
 use super::worker::{Shared, Worker};
 use super::{Clock, Loader};
-use crate::batch::{Col, MapBatch, OnBadRecord, check_decode_budget};
+use crate::batch::{BatchPlan, Col, MapBatch, OnBadRecord, check_decode_budget};
 use crate::dataset::{Dataset, Mixture};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Beside;
+#[cfg(feature = "cuda")]
+use crate::map::Preload;
 use crate::map::{Birthplace, ProcessUsage};
 use crate::queue::ordered_ring;
 use crate::sampler::{Order, Partition, Remainder, Shuffle, Steps};
@@ -40,27 +42,31 @@ const DEVICE_DEPTH_BATCHES: usize = 2;
 #[must_use]
 #[derive(Clone)]
 pub struct LoaderBuilder {
-    dataset: Dataset,
-    mixture: Option<Mixture>,
-    columns: Vec<Col>,
-    batch_size: usize,
-    shuffle: Shuffle,
-    seed: u64,
-    epochs: Option<u64>,
-    remainder: Remainder,
-    partition: Partition,
-    threads: Option<usize>,
-    depth: Option<usize>,
+    pub(super) dataset: Dataset,
+    pub(super) mixture: Option<Mixture>,
+    pub(super) columns: Vec<Col>,
+    pub(super) batch_size: usize,
+    pub(super) shuffle: Shuffle,
+    pub(super) seed: u64,
+    pub(super) epochs: Option<u64>,
+    pub(super) remainder: Remainder,
+    pub(super) partition: Partition,
+    pub(super) threads: Option<usize>,
+    pub(super) depth: Option<usize>,
     pub(super) staging: Staging,
     #[cfg(feature = "cuda")]
     pub(super) device_depth: usize,
-    pinned_cap_bytes: Option<usize>,
-    map_rows: Option<AskedRows>,
-    map_batch: Option<MapBatch>,
-    on_bad_record: OnBadRecord,
-    buckets: Option<(Col, u64)>,
-    pack: Option<(Col, usize)>,
-    resume: Option<LoaderState>,
+    #[cfg(feature = "cuda")]
+    pub(super) preload: Preload,
+    #[cfg(feature = "cuda")]
+    pub(super) cast_on_device: bool,
+    pub(super) pinned_cap_bytes: Option<usize>,
+    pub(super) map_rows: Option<AskedRows>,
+    pub(super) map_batch: Option<MapBatch>,
+    pub(super) on_bad_record: OnBadRecord,
+    pub(super) buckets: Option<(Col, u64)>,
+    pub(super) pack: Option<(Col, usize)>,
+    pub(super) resume: Option<LoaderState>,
 }
 
 impl LoaderBuilder {
@@ -80,6 +86,10 @@ impl LoaderBuilder {
             staging: Staging::default(),
             #[cfg(feature = "cuda")]
             device_depth: DEVICE_DEPTH_BATCHES,
+            #[cfg(feature = "cuda")]
+            preload: Preload::No,
+            #[cfg(feature = "cuda")]
+            cast_on_device: false,
             pinned_cap_bytes: None,
             map_rows: None,
             map_batch: None,
@@ -194,6 +204,60 @@ impl LoaderBuilder {
         self
     }
 
+    /// What is brought into memory before the first batch. [`Preload::Device`] is for
+    /// [`build_on_device`](LoaderBuilder::build_on_device): all rows of the loader's columns are copied into the memory of the
+    /// device, once, in the types they have in the dataset, and every batch is gathered there, and cast, from the numbers of its
+    /// rows; batches of rows that follow one another are not copied at all where they begin at a multiple of 64 bytes. The
+    /// others are as [`Dataset::preload`] does them. Default: [`Preload::No`].
+    ///
+    /// Columns have to be tensors without nulls, or with a [`fill`](Col::fill), and to fit into what is free of the device's
+    /// memory. Every rank of several keeps all rows.
+    ///
+    /// ```no_run
+    /// # fn main() -> forebay::Result<()> {
+    /// use forebay::{Dataset, Loader, Preload, Shuffle, col};
+    ///
+    /// let loader = Loader::builder(&Dataset::open("mnist")?)
+    ///     .columns([col("image").cast::<f32>().scale(1.0 / 255.0), col("label")])
+    ///     .batch_size(256)
+    ///     .shuffle(Shuffle::Exact)
+    ///     .preload(Preload::Device) // 47 MB of u8; the batches are f32
+    ///     .build_on_device(0)?;
+    /// # drop(loader);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "cuda")]
+    pub fn preload(mut self, how: Preload) -> Self {
+        self.preload = how;
+        self
+    }
+
+    /// Whether [`cast`](Col::cast), [`scale`](Col::scale), [`normalize`](Col::normalize) and [`fill`](Col::fill) of columns that
+    /// are cast or computed with are left to the device ([`build_on_device`](LoaderBuilder::build_on_device)): elements travel
+    /// in the type they have in the dataset, an image of `u8` in a quarter of the bytes that its `f32` takes. The values are those
+    /// that the host makes, bit by bit, but for which NaN a NaN is, and an `f64` that becomes an `f16`, which is rounded to an
+    /// `f32` first (as the host does where its processor has no better). Default: no.
+    ///
+    /// ```no_run
+    /// # fn main() -> forebay::Result<()> {
+    /// use forebay::{Dataset, Loader, col};
+    ///
+    /// let loader = Loader::builder(&Dataset::open("mnist")?)
+    ///     .columns([col("image").cast::<f32>().scale(1.0 / 255.0), col("label")])
+    ///     .batch_size(256)
+    ///     .cast_on_device(true)
+    ///     .build_on_device(0)?;
+    /// # drop(loader);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "cuda")]
+    pub fn cast_on_device(mut self, yes: bool) -> Self {
+        self.cast_on_device = yes;
+        self
+    }
+
     /// Goes on where `state` was taken, with any number of threads and any depth.
     pub fn resume(mut self, state: &LoaderState) -> Self {
         self.resume = Some(state.clone());
@@ -208,6 +272,18 @@ impl LoaderBuilder {
     /// hold; `Mismatch`, with the difference, for a state of another dataset or other options; `TooLarge` for an exact
     /// shuffle of chunks that must be decoded and do not fit their budget; `Device` if the driver of a GPU fails.
     pub fn build(self) -> Result<Loader> {
+        #[cfg(feature = "cuda")]
+        self.check_host()?;
+        self.start(None)
+    }
+
+    /// What lies beside the columns of a batch.
+    pub(super) fn beside(&self) -> Beside {
+        Beside { row_mask: self.remainder == Remainder::Pad, sources: self.mixture.is_some() }
+    }
+
+    /// Starts the loader's threads, which make batches of `plan`, or else of what was asked for.
+    pub(super) fn start(self, plan: Option<Arc<BatchPlan>>) -> Result<Loader> {
         self.shuffle.check()?;
         let order = match &self.mixture {
             None => Order::new(self.dataset.len(), self.shuffle, self.seed),
@@ -235,8 +311,10 @@ impl LoaderBuilder {
             partition: self.partition,
             grouping: self.grouping(),
         };
-        let beside = Beside { row_mask: self.remainder == Remainder::Pad, sources: self.mixture.is_some() };
-        let plan = Arc::new(self.plan(packing.as_ref(), beside)?);
+        let plan = match plan {
+            Some(plan) => plan,
+            None => Arc::new(self.plan(packing.as_ref())?),
+        };
         if self.shuffle == Shuffle::Exact {
             check_decode_budget(packing.as_ref().map_or(&plan, |packing| packing.documents.plan()))?;
         }

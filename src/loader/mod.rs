@@ -192,7 +192,7 @@ impl Loader {
                     self.consumer.wait_ready();
                     self.clock.waiting_ns += begun.elapsed().as_nanos() as u64;
                 }
-            } else if let Err(error) = self.shared.plan.dataset.check() {
+            } else if let Err(error) = self.shared.check_files() {
                 // Every batch counted as ready was gathered before this look at the files, so whatever a file that was
                 // cut short left in them is seen here. Such a batch is not believed; nor is an error in its place,
                 // which may be about zeros the file never held.

@@ -97,6 +97,9 @@ pub enum Bound {
     Disk,
     /// The processor or the memory: batches are made as fast as they can be.
     Cpu,
+    /// The copies to a device: [`DeviceStats::bound`](crate::DeviceStats::bound).
+    #[cfg(feature = "cuda")]
+    Transfer,
 }
 
 impl Stats {
@@ -158,10 +161,21 @@ impl Stats {
 
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict = match self.bound() {
+        self.write(f, self.bound())
+    }
+}
+
+impl Stats {
+    /// The line that says what the job waits for.
+    pub(super) fn write(&self, f: &mut fmt::Formatter<'_>, bound: Bound) -> fmt::Result {
+        let verdict = match bound {
             Bound::Trainer => "trainer-bound: batches lie ready before they are asked for",
             Bound::Disk => "disk-bound: pages of the dataset have to be read",
             Bound::Cpu => "CPU-bound: batches are made as fast as memory and cores allow",
+            #[cfg(feature = "cuda")]
+            Bound::Transfer => {
+                "transfer-bound: batches are asked for before their copies to the device are done"
+            }
         };
         let seconds = self.elapsed.as_secs_f64().max(1e-9);
         write!(

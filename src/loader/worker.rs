@@ -56,6 +56,16 @@ impl Shared {
         order.audit().less(dropped)
     }
 
+    /// Whether the files still hold what was read from them.
+    pub(super) fn check_files(&self) -> Result<()> {
+        #[cfg(feature = "cuda")]
+        if self.plan.layout.row_numbers.is_some() {
+            // Nothing was.
+            return Ok(());
+        }
+        self.plan.dataset.check()
+    }
+
     /// Compares what was `delivered` of the epoch `epoch`, all of whose batches were, with what should have been.
     pub(super) fn check(&self, epoch: u64, delivered: Audit) -> Result<()> {
         let partition = self.options.partition;

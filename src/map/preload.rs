@@ -28,7 +28,8 @@ pub enum Preload {
     /// took 1,046 (`examples/06_share_memory.rs`, `benches/record/`).
     ///
     /// The name belongs to one dataset while a process holds it: that of another dataset, or of files that changed since, is an
-    /// error that says so. What compressed files inflate to is not shared. Processes have to see each other in `/proc`, as those of one container do. Only Linux has it.
+    /// error that says so. What compressed files inflate to is not shared. Processes have to see each other in `/proc`, as
+    /// those of one container do. Only Linux has it.
     ///
     /// ```
     /// use forebay::{Dataset, Preload};
@@ -47,6 +48,10 @@ pub enum Preload {
         /// 1 to 100 letters, digits, `-`, `_` and `.`.
         name: String,
     },
+    /// The columns of a loader are copied once into the memory of its CUDA device, and its batches gathered there: an option of
+    /// loaders, [`LoaderBuilder::preload`](crate::LoaderBuilder::preload), and of nothing else.
+    #[cfg(feature = "cuda")]
+    Device,
 }
 
 impl Region {
@@ -60,7 +65,8 @@ impl Region {
     /// - [`ErrorKind::TooLarge`] if there is no memory for a copy;
     /// - for [`Preload::Shared`], [`ErrorKind::InvalidArgument`] if the name is none, or another dataset's,
     ///   [`ErrorKind::Mismatch`] if the file is not what others have of it, and [`ErrorKind::Unsupported`]
-    ///   anywhere but on Linux.
+    ///   anywhere but on Linux;
+    /// - [`ErrorKind::InvalidArgument`] for `Preload::Device`, which loaders alone know.
     pub fn preload(&self, how: Preload) -> Result<Region> {
         let path = self.path().map_or_else(String::new, |path| path.display().to_string());
         self.load(&how, &path)
@@ -68,10 +74,12 @@ impl Region {
 
     /// As [`preload`](Self::preload), for a file of `dataset`, as which it shares its name with other files.
     pub(crate) fn load(&self, how: &Preload, dataset: &str) -> Result<Region> {
-        if self.is_owned() {
-            return Ok(self.clone());
-        }
         match how {
+            #[cfg(feature = "cuda")]
+            Preload::Device => Err(Error::invalid(
+                "files are not preloaded to a device, but columns are: use LoaderBuilder::preload(Preload::Device)",
+            )),
+            _ if self.is_owned() => Ok(self.clone()),
             Preload::No => Ok(self.clone()),
             Preload::Populate => self.populate().map(|()| self.clone()),
             Preload::Copy => self.copied(),

@@ -23,7 +23,7 @@ mod pool;
 mod shelf;
 
 #[cfg(feature = "cuda")]
-pub use cuda::{CudaLeaks, TrainerStream, cuda_copy_rate, cuda_devices, cuda_leaks};
+pub use cuda::{CudaLeaks, TrainerStream, cuda_copy_rate, cuda_devices, cuda_gather_rate, cuda_leaks};
 pub use memory::Staging;
 pub(crate) use memory::{Memory, SlotMemory};
 pub(crate) use pool::{Slot, SlotMut, SlotPool};

@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 type Control = unsafe extern "C" fn(u32, u64, u64, u64) -> u64;
 type Text = unsafe extern "C" fn(*mut u8, usize) -> usize;
+type Named = unsafe extern "C" fn(*const u8, usize);
 type Expect = unsafe extern "C" fn(*mut c_void, u32, u64, *const u8, usize) -> c_int;
 
 /// The test driver, for one test at a time.
@@ -15,6 +16,7 @@ pub struct Driver {
     control: Control,
     violation: Text,
     failed: Text,
+    named: Named,
     expect: Expect,
     _alone: MutexGuard<'static, ()>,
 }
@@ -41,6 +43,7 @@ pub struct Held {
     pub events: u64,
     pub streams: u64,
     pub contexts: u64,
+    pub modules: u64,
 }
 
 fn symbol(name: &CStr) -> *mut c_void {
@@ -62,7 +65,8 @@ impl Driver {
         let alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let (control, violation) = (symbol(c"testdriver_control"), symbol(c"testdriver_violation"));
         let (failed, expect) = (symbol(c"testdriver_failed"), symbol(c"testdriver_expect"));
-        if [control, violation, failed, expect].iter().any(|symbol| symbol.is_null()) {
+        let named = symbol(c"testdriver_fail_named");
+        if [control, violation, failed, expect, named].iter().any(|symbol| symbol.is_null()) {
             println!("skipped: this driver is not the test driver");
             return None;
         }
@@ -72,6 +76,7 @@ impl Driver {
                 control: mem::transmute::<*mut c_void, Control>(control),
                 violation: mem::transmute::<*mut c_void, Text>(violation),
                 failed: mem::transmute::<*mut c_void, Text>(failed),
+                named: mem::transmute::<*mut c_void, Named>(named),
                 expect: mem::transmute::<*mut c_void, Expect>(expect),
                 _alone: alone,
             }
@@ -101,6 +106,13 @@ impl Driver {
         self.command(1, after, ILLEGAL_ADDRESS, flags);
     }
 
+    /// Makes the next call of this name fail.
+    pub fn fail_named(&self, name: &str, how: Failure) {
+        self.fail(1, how);
+        // SAFETY: the bytes of a slice.
+        unsafe { (self.named)(name.as_ptr(), name.len()) };
+    }
+
     /// How much happens in a call that does not wait, on average, in sixteenths of an operation: 0 is nothing.
     pub fn eagerness(&self, sixteenths: u64) {
         self.command(2, sixteenths, 0, 0);
@@ -122,6 +134,10 @@ impl Driver {
         self.command(18, 0, 0, 0)
     }
 
+    pub fn launches(&self) -> u64 {
+        self.command(20, 0, 0, 0)
+    }
+
     pub fn held(&self) -> Held {
         let ask = |command| self.command(command, 0, 0, 0);
         Held {
@@ -130,6 +146,7 @@ impl Driver {
             events: ask(14),
             streams: ask(15),
             contexts: ask(16),
+            modules: ask(19),
         }
     }
 

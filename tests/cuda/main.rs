@@ -3,22 +3,22 @@
 //! `scripts/cuda-test` runs these against the test driver. What does not need its controls runs on a GPU as well.
 
 mod control;
+mod failures;
+mod made_there;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow::array::{
     ArrayRef, BooleanArray, Int32Array, LargeBinaryArray, ListArray, RecordBatch, StringArray,
 };
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, Int16Type, Schema};
-use control::{Driver, Failure};
+use control::Driver;
 use forebay::{
     Batch, Dataset, DeviceBatch, DeviceLoader, DeviceOffsets, Element, Error, ErrorKind, Loader,
-    LoaderBuilder, LoaderState, Mixture, Remainder, Shuffle, Staging, TrainerStream, cuda_copy_rate,
-    cuda_devices, cuda_leaks,
+    LoaderBuilder, LoaderState, Mixture, Remainder, Shuffle, Staging, TrainerStream, cuda_devices,
 };
 
 unsafe extern "C" {
@@ -441,100 +441,6 @@ fn options_that_cannot_be_honoured_are_refused() {
     driver.assert_clean();
 }
 
-/// Goes through a small dataset to the end, whatever fails; says how many errors there were.
-fn run_to_the_end() -> usize {
-    let builder =
-        Loader::builder(&numbers(60)).batch_size(10).shuffle(Shuffle::Exact).seed(1).threads(1).depth(2);
-    let loader = match builder.build_on_device(0) {
-        Ok(loader) => loader,
-        Err(_) => return 1,
-    };
-    let (mut errors, mut items) = (0, 0);
-    let mut held = VecDeque::new();
-    for batch in loader {
-        items += 1;
-        let used = batch.and_then(|batch| {
-            batch.wait_on(TrainerStream::legacy_default())?;
-            held.push_back(batch);
-            Ok(())
-        });
-        errors += used.is_err() as usize;
-        if held.len() > 1 {
-            held.pop_front();
-        }
-    }
-    assert_eq!(items, 6, "every batch has its item");
-    errors
-}
-
-/// Whoever asks for a batch hears of a failure of these; others only tidy up, or have another call to fall back on.
-const WITHOUT_WHICH_NO_BATCH: [&str; 9] = [
-    "cuInit",
-    "cuDeviceGetCount",
-    "cuDeviceGet",
-    "cuDevicePrimaryCtxRetain",
-    "cuStreamCreate",
-    "cuMemHostAlloc",
-    "cuMemAlloc_v2",
-    "cuMemcpyHtoDAsync_v2",
-    "cuStreamWaitEvent",
-];
-
-#[test]
-fn a_failure_of_any_call_is_an_error_and_nothing_hangs() {
-    let Some(driver) = Driver::alone(11) else { return };
-    assert_eq!(run_to_the_end(), 0);
-    driver.assert_clean();
-    // How many calls there are depends on how the threads take turns: some are asked again until an answer comes.
-    let calls = driver.calls() + 8;
-    for how in [Failure::Once, Failure::OnceWithEffect, Failure::Sticky] {
-        let mut seen = BTreeSet::new();
-        for at in 1..=calls {
-            let before = cuda_leaks();
-            driver.reset(at);
-            driver.fail(at, how);
-            let errors = run_to_the_end();
-            let failed = driver.failed();
-            assert!(
-                errors > 0 || !WITHOUT_WHICH_NO_BATCH.contains(&failed.as_str()),
-                "{failed}, call {at}, {how:?}"
-            );
-            seen.insert(failed);
-            assert_eq!(driver.violations(), None, "call {at} of {calls}, {how:?}");
-            let held = driver.held();
-            assert!(held == Default::default() || cuda_leaks() != before, "call {at}, {how:?}: {held:?}");
-        }
-        for name in WITHOUT_WHICH_NO_BATCH {
-            assert!(seen.contains(name), "{name} was never made to fail, {how:?}");
-        }
-    }
-    driver.reset(0);
-}
-
-#[test]
-fn bare_copies_are_measured_and_leave_nothing_whatever_fails() {
-    let Some(driver) = Driver::alone(12) else { return };
-    let rate = || cuda_copy_rate(0, 1000, Duration::ZERO);
-    assert!(rate().unwrap() > 0.0);
-    driver.assert_clean();
-    assert_eq!(cuda_copy_rate(0, 0, Duration::ZERO).unwrap_err().kind(), ErrorKind::InvalidArgument);
-    driver.reset(12);
-    rate().unwrap();
-    let calls = driver.calls();
-    for how in [Failure::Once, Failure::OnceWithEffect, Failure::Sticky] {
-        for at in 1..=calls {
-            let before = cuda_leaks();
-            driver.reset(at);
-            driver.eagerness(0);
-            driver.fail(at, how);
-            let _ = rate();
-            assert_eq!(driver.violations(), None, "call {at} of {calls}, {how:?}");
-            assert!(driver.held() == Default::default() || cuda_leaks() != before, "call {at}, {how:?}");
-        }
-    }
-    driver.reset(0);
-}
-
 #[test]
 fn the_shell_measures_a_device() {
     let Some(program) = option_env!("CARGO_BIN_EXE_forebay") else {
@@ -552,18 +458,25 @@ fn the_shell_measures_a_device() {
     );
     bytes.extend((0..64_000).map(|i| i as u8));
     std::fs::write(&file, bytes).unwrap();
-    let bench = |device: &str| {
+    let bench = |device: &str, more: &[&str]| {
         let mut command = std::process::Command::new(program);
         command.args(["bench", "--epochs", "2", "--batch-size", "100", "--device", device, "--json"]);
-        command.arg(&file).output().unwrap()
+        command.args(more).arg(&file).output().unwrap()
     };
-    let output = bench("0");
+    let output = bench("0", &[]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let line: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((line["rows"].as_u64(), line["batches"].as_u64()), (Some(2000), Some(20)), "{line}");
     assert_eq!(line["batch_bytes"].as_u64(), Some(6400), "{line}");
     assert!(line["ceiling_gb_per_s"].as_f64().unwrap() > 0.0, "{line}");
-    let output = bench("99");
+    assert_eq!(line["kernel_gather_gb_per_s"], serde_json::Value::Null, "{line}");
+    // Rows stay on the device, and their numbers travel.
+    let output = bench("0", &["--preload", "device", "--kernels"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let line: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((line["rows"].as_u64(), line["batch_bytes"].as_u64()), (Some(2000), Some(800)), "{line}");
+    assert!(line["kernel_gather_gb_per_s"].as_f64().unwrap() > 0.0, "{line}");
+    let output = bench("99", &[]);
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("no CUDA device 99"));
 }

@@ -66,6 +66,33 @@ impl Affine {
     }
 }
 
+/// An affine function for floats as a device takes it, see `staging/cuda/kernels.ptx`.
+#[cfg(feature = "cuda")]
+pub(crate) struct AffineTable {
+    pub(crate) scale: f64,
+    /// Elements that follow one another with the same coefficients, how many coefficients there are, and their bytes: first all
+    /// factors, then all offsets.
+    pub(crate) channels: Option<(usize, usize, Vec<u8>)>,
+}
+
+#[cfg(feature = "cuda")]
+impl Affine {
+    /// For elements that were converted to `to`.
+    pub(crate) fn table(&self, to: DType) -> AffineTable {
+        fn bytes<F: bytemuck::Pod>(each: &Coefficients<F>) -> (usize, usize, Vec<u8>) {
+            let both =
+                [&each.factors, &each.offsets].map(|each| bytemuck::cast_slice::<F, u8>(each)).concat();
+            (each.run, each.factors.len(), both)
+        }
+        let channels = self.channels.as_ref().and_then(|channels| match to {
+            DType::F16 | DType::F32 => Some(bytes(&channels.narrow)),
+            DType::F64 => Some(bytes(&channels.wide)),
+            _ => None,
+        });
+        AffineTable { scale: self.scale, channels }
+    }
+}
+
 /// An element that can be converted to `D`, as `as` converts.
 trait CastTo<D> {
     fn cast(self) -> D;

@@ -28,6 +28,8 @@ mod copy;
 mod documents;
 mod lane;
 mod located;
+#[cfg(feature = "cuda")]
+mod numbers;
 mod other;
 mod padded;
 mod parsed;
@@ -247,6 +249,10 @@ impl Scratch {
         let num_rows = source.len();
         assert!(num_rows <= layout.batch_size, "a batch has room for its rows");
         slot.reserve(layout.fixed_bytes)?;
+        #[cfg(feature = "cuda")]
+        if let Some(start) = layout.row_numbers {
+            return Ok(self.number(source, &mut slot.bytes()[start..start + 8 * num_rows]));
+        }
         let mut gathered = Gathered { num_rows, ..Gathered::default() };
         self.rows.resize(num_rows, 0);
         self.located.iter_mut().for_each(Located::clear);

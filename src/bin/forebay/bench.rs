@@ -55,6 +55,9 @@ pub struct Bench {
     /// With --device: how long the consumer takes for a batch, in milliseconds.
     #[arg(long, default_value_t = 0, requires = "device")]
     step_ms: u64,
+    /// With --device: check the kernels of the device against the host, and measure how fast they gather rows.
+    #[arg(long, requires = "device")]
+    kernels: bool,
     /// What is brought into memory first.
     #[arg(long, value_enum, default_value_t = PreloadArg::No)]
     preload: PreloadArg,
@@ -78,6 +81,9 @@ enum PreloadArg {
     Populate,
     /// The files are copied into memory of our own, on huge pages where there are any.
     Copy,
+    /// The columns are copied to the device, and batches gathered there (--device).
+    #[cfg(feature = "cuda")]
+    Device,
 }
 
 /// How long a bench runs where no number of epochs is given.
@@ -92,6 +98,9 @@ impl Bench {
             PreloadArg::No => Preload::No,
             PreloadArg::Populate => Preload::Populate,
             PreloadArg::Copy => Preload::Copy,
+            // Columns are, not files: by the loader.
+            #[cfg(feature = "cuda")]
+            PreloadArg::Device => Preload::No,
         };
         let opened = Instant::now();
         let dataset = open(&self.sources, &self.source, preload)?;
@@ -183,7 +192,8 @@ impl Bench {
             None => (builder.repeat(), Some(SECONDS)),
         };
         let step = Duration::from_millis(self.step_ms);
-        DeviceBench { device, step, end_after, opened, json: self.json }.run(builder)
+        let (kernels, json) = (self.kernels, self.json);
+        DeviceBench { device, step, end_after, opened, kernels, json }.run(builder)
     }
 
     #[cfg(not(feature = "cuda"))]
@@ -208,6 +218,10 @@ impl Bench {
         }
         if let Some(depth) = self.depth {
             builder = builder.depth(depth);
+        }
+        #[cfg(feature = "cuda")]
+        if let PreloadArg::Device = self.preload {
+            builder = builder.preload(Preload::Device);
         }
         builder
     }

@@ -5,11 +5,14 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use forebay::{LoaderBuilder, Result, cuda_copy_rate};
+use forebay::{LoaderBuilder, Result, cuda_copy_rate, cuda_gather_rate};
 use serde_json::json;
 
 /// How long the ceiling is measured.
 const CEILING_SECONDS: Duration = Duration::from_secs(1);
+
+/// Rows of a batch of the gather that is measured.
+const GATHER_ROWS: usize = 4096;
 
 /// What `forebay bench` was asked for.
 pub struct DeviceBench {
@@ -19,6 +22,8 @@ pub struct DeviceBench {
     /// When to end, where the loader does not by itself.
     pub end_after: Option<Duration>,
     pub opened: Instant,
+    /// Whether the kernels are to be checked against the host, and measured.
+    pub kernels: bool,
     pub json: bool,
 }
 
@@ -26,7 +31,7 @@ impl DeviceBench {
     /// Has batches brought to the device, and prints how fast they came beside bare copies of the same size.
     pub fn run(self, loader: LoaderBuilder) -> Result<ExitCode> {
         let mut loader = loader.build_on_device(self.device)?;
-        let (mut rows, mut batches, mut sent_bytes) = (0u64, 0u64, 0u64);
+        let (mut rows, mut batches, mut sent_bytes, mut delivered_bytes) = (0u64, 0u64, 0u64, 0u64);
         let (mut waited, mut first_batch) = (Duration::ZERO, None);
         let started = Instant::now();
         loop {
@@ -41,6 +46,7 @@ impl DeviceBench {
             }
             rows += batch.num_rows() as u64;
             sent_bytes += batch.sent_bytes() as u64;
+            delivered_bytes += batch.delivered_bytes();
             batches += 1;
             thread::sleep(self.step);
             if self.end_after.is_some_and(|end| started.elapsed() >= end) {
@@ -53,6 +59,12 @@ impl DeviceBench {
         drop(loader);
         let batch_bytes = sent_bytes.checked_div(batches).unwrap_or(0).max(1);
         let ceiling = cuda_copy_rate(self.device, batch_bytes as usize, CEILING_SECONDS)? / 1e9;
+        let row_bytes = delivered_bytes.checked_div(rows).unwrap_or(0).clamp(1, 1 << 20) as usize;
+        let gather_rows = GATHER_ROWS.min((64 << 20) / row_bytes);
+        let gather = match self.kernels {
+            true => Some(cuda_gather_rate(self.device, row_bytes, gather_rows, CEILING_SECONDS)? / 1e9),
+            false => None,
+        };
         let rate = sent_bytes as f64 / seconds / 1e9;
         let waited = waited.as_secs_f64() / seconds;
         let first_batch_ms = first_batch.unwrap_or_default().as_secs_f64() * 1e3;
@@ -66,6 +78,8 @@ impl DeviceBench {
                 "seconds": seconds,
                 "rows_per_s": rows as f64 / seconds,
                 "gb_per_s": rate,
+                "delivered_gb_per_s": delivered_bytes as f64 / seconds / 1e9,
+                "kernel_gather_gb_per_s": gather,
                 "ceiling_gb_per_s": ceiling,
                 "waited": waited,
                 "step_ms": self.step.as_secs_f64() * 1e3,
@@ -76,11 +90,20 @@ impl DeviceBench {
             });
             println!("{line}");
         } else {
-            println!("{name}: {:.2} M rows/s, {rate:.2} GB/s to the device", rows as f64 / seconds / 1e6);
+            println!(
+                "{name}: {:.2} M rows/s, {:.2} GB/s of values, {rate:.2} GB/s to the device",
+                rows as f64 / seconds / 1e6,
+                delivered_bytes as f64 / seconds / 1e9
+            );
             println!(
                 "bare copies of {batch_bytes} bytes: {ceiling:.2} GB/s; the loader reaches {:.0} % of it",
                 100.0 * rate / ceiling
             );
+            if let Some(gather) = gather {
+                println!(
+                    "kernels checked against the host; rows of {row_bytes} bytes gathered at {gather:.2} GB/s"
+                );
+            }
             println!("the consumer waited {:.1} % of the time, for {batches} batches", 100.0 * waited);
             println!("first batch {first_batch_ms:.1} ms after opening");
             println!("{stats}");

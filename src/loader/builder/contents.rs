@@ -8,7 +8,6 @@ use crate::batch::{
     BatchMut, BatchPlan, Col, Documents, MapRows, OnBadRecord, Output, Row, RowFn, RowWriter,
 };
 use crate::error::{Error, Result};
-use crate::layout::Beside;
 use crate::loader::LoaderState;
 use crate::loader::buckets::Buckets;
 use crate::loader::packing::Packing;
@@ -16,7 +15,7 @@ use crate::sampler::{Order, Steps};
 
 /// What [`LoaderBuilder::map_rows`] was told.
 #[derive(Clone)]
-pub(super) struct AskedRows {
+pub(in crate::loader) struct AskedRows {
     inputs: Vec<Col>,
     outputs: Vec<Output>,
     map: Arc<RowFn>,
@@ -252,7 +251,8 @@ impl LoaderBuilder {
     }
 
     /// What batches are made of.
-    pub(super) fn plan(&self, packing: Option<&Packing>, beside: Beside) -> Result<BatchPlan> {
+    pub(in crate::loader) fn plan(&self, packing: Option<&Packing>) -> Result<BatchPlan> {
+        let beside = self.beside();
         if let (Some(packing), Some((_, len))) = (packing, &self.pack) {
             let columns = packing.documents.window_columns(*len);
             let mut plan = BatchPlan::new(&self.dataset, &[], &columns, self.batch_size, beside)?;

@@ -10,7 +10,7 @@ use crate::batch::{BatchImage, BatchPlan, DenseImage, Shape};
 use crate::error::Result;
 use crate::layout::Element;
 use crate::staging::TrainerStream;
-use crate::staging::cuda::Sent;
+use crate::staging::cuda::{At, Sent};
 
 /// Some rows of a dataset, on their way to a device or there.
 ///
@@ -59,6 +59,11 @@ impl DeviceBatch {
         self.sent.is_done()
     }
 
+    /// Whether the copy waits for streams of the trainer's.
+    pub(super) fn was_held_back(&self) -> bool {
+        self.sent.was_held_back()
+    }
+
     /// The event (`CUevent`) behind the copy, for whoever waits by calls of their own. It is recorded anew for another batch once
     /// this one is dropped.
     pub fn raw_event(&self) -> *mut c_void {
@@ -100,7 +105,8 @@ impl DeviceBatch {
         self.image.delivered_bytes
     }
 
-    /// Bytes that were sent, in one copy: values, masks, offsets, and what lies between them.
+    /// Bytes that were sent, in one copy: values, masks, offsets, and what lies between them; of columns that stay on the device
+    /// ([`Preload::Device`](crate::Preload::Device)) the numbers of the rows, if any.
     pub fn sent_bytes(&self) -> usize {
         self.image.len_bytes
     }
@@ -113,14 +119,14 @@ impl DeviceBatch {
     /// With [`Remainder::Pad`](crate::Remainder::Pad): one byte a row, 1 for a row of the dataset and 0 for padding.
     pub fn mask(&self) -> Option<DeviceTensor<'_, u8>> {
         let shape = Shape::new(self.len(), &[]).ok()?;
-        Some(DeviceTensor::new(self.pointer(self.image.mask()?), shape))
+        Some(DeviceTensor::new(self.pointer(At::Buffer(self.image.mask()?)), shape))
     }
 
     /// Of a mixture: for each row, the number of the component it is of; of padding, 0. See
     /// [`Batch::sources`](crate::Batch::sources).
     pub fn sources(&self) -> Option<DeviceTensor<'_, u32>> {
         let shape = Shape::new(self.len(), &[]).ok()?;
-        Some(DeviceTensor::new(self.pointer(self.image.sources()?), shape))
+        Some(DeviceTensor::new(self.pointer(At::Buffer(self.image.sources()?)), shape))
     }
 
     /// The column `name`: where its elements of `T` lie in C order, and its shape, the batch's rows first.
@@ -155,25 +161,26 @@ impl DeviceBatch {
     /// `InvalidArgument` if the batch has no such column, its rows are of one length, or its items are not `T`s.
     pub fn ragged<T: Element>(&self, name: &str) -> Result<DeviceRagged<'_, T>> {
         let runs = self.image.ragged::<T>(name)?;
-        let (offsets, num_offsets) = (self.pointer(runs.offsets), self.len() + 1);
+        let (offsets, num_offsets) = (self.pointer(At::Buffer(runs.offsets)), self.len() + 1);
         let shape = Shape::new(num_offsets, &[])?;
         Ok(DeviceRagged {
             offsets: match runs.wide {
                 false => DeviceOffsets::Narrow(DeviceTensor::new(offsets, shape)),
                 true => DeviceOffsets::Wide(DeviceTensor::new(offsets, shape)),
             },
-            items: DeviceTensor::new(self.pointer(runs.items), Shape::new(runs.num_items, &[])?),
+            items: DeviceTensor::new(self.pointer(At::Buffer(runs.items)), Shape::new(runs.num_items, &[])?),
             validity: self.validity(runs.validity)?,
         })
     }
 
     fn validity(&self, offset: Option<usize>) -> Result<Option<DeviceTensor<'_, u8>>> {
-        let view = |offset| Ok(DeviceTensor::new(self.pointer(offset), Shape::new(self.len(), &[])?));
+        let view =
+            |offset| Ok(DeviceTensor::new(self.pointer(At::Buffer(offset)), Shape::new(self.len(), &[])?));
         offset.map(view).transpose()
     }
 
-    fn pointer(&self, offset: usize) -> u64 {
-        self.sent.device_pointer() + offset as u64
+    fn pointer(&self, at: At) -> u64 {
+        self.sent.address(at)
     }
 }
 

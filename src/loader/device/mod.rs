@@ -11,6 +11,9 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod build;
+mod conversion;
+mod recipe;
 
 use std::collections::VecDeque;
 use std::ffi::c_void;
@@ -19,12 +22,13 @@ use std::sync::{Arc, Weak};
 
 pub use batch::{DeviceBatch, DeviceOffsets, DeviceRagged, DeviceTensor};
 
-use super::{Loader, LoaderBuilder, LoaderState, Mark, Stats};
+use super::{Bound, Loader, LoaderBuilder, LoaderState, Mark, Stats};
 use crate::batch::{BadRecord, Batch, BatchPlan};
 use crate::error::{Error, Result};
 use crate::sampler::Audit;
 use crate::staging::cuda::{Sent, Uplink};
-use crate::staging::{Staging, cuda_devices};
+use crate::staging::cuda_devices;
+use recipe::Recipe;
 
 /// An iterator over the batches of a dataset, in the memory of a device.
 ///
@@ -49,6 +53,7 @@ use crate::staging::{Staging, cuda_devices};
 pub struct DeviceLoader {
     loader: Loader,
     uplink: Uplink<Arc<BatchPlan>>,
+    recipe: Recipe,
     depth: usize,
     ahead: VecDeque<Ahead>,
     /// Copies whose slots are still held, the oldest first.
@@ -57,11 +62,23 @@ pub struct DeviceLoader {
     received: Mark,
     batches_sent: u64,
     bytes_sent: u64,
+    late: Late,
+}
+
+/// How often copies were late.
+#[derive(Clone, Copy, Default)]
+struct Late {
+    /// Batches handed over that had been sent ahead.
+    ahead: u64,
+    /// Those of them whose copies were not done.
+    late: u64,
 }
 
 /// A batch the trainer has yet to receive.
 struct Ahead {
     batch: Result<DeviceBatch>,
+    /// Whether it was sent before the trainer asked for it.
+    early: bool,
     /// Where the trainer is once it has.
     after: Mark,
 }
@@ -76,54 +93,39 @@ pub struct DeviceStats {
     pub batches_sent: u64,
     /// Bytes sent.
     pub bytes_sent: u64,
-    /// Bytes of the device's memory held for batches.
+    /// Bytes of the device's memory held for batches, and for columns that stay there.
     pub device_bytes: u64,
+    /// Batches handed over that were sent before the trainer asked for them, at least one batch ahead, and not held back until it
+    /// was done with earlier ones.
+    pub batches_ahead: u64,
+    /// Those of them that were not yet on the device: the trainer's stream, or whoever calls
+    /// [`synchronize`](DeviceBatch::synchronize), has to wait for the copy.
+    pub batches_late: u64,
+}
+
+impl DeviceStats {
+    /// What the job waits for. Where the host keeps up, it is [`Bound::Transfer`] if one in twenty of the batches that were sent in
+    /// time came late.
+    pub fn bound(&self) -> Bound {
+        match self.host.bound() {
+            Bound::Trainer if self.batches_late * 20 > self.batches_ahead => Bound::Transfer,
+            other => other,
+        }
+    }
 }
 
 impl fmt::Display for DeviceStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; {} batches of {} bytes sent", self.host, self.batches_sent, self.bytes_sent)?;
+        self.host.write(f, self.bound())?;
+        write!(
+            f,
+            "; {} batches of {} bytes sent, {} late",
+            self.batches_sent, self.bytes_sent, self.batches_late
+        )?;
         if self.host.unpinned_bytes > 0 {
             write!(f, "; {} bytes of slots are not locked: see pinned_cap_bytes", self.host.unpinned_bytes)?;
         }
         Ok(())
-    }
-}
-
-impl LoaderBuilder {
-    /// Starts the loader's threads, and sends what they make to the CUDA device `device`, counted among the visible ones.
-    ///
-    /// # Errors
-    ///
-    /// As [`build`](LoaderBuilder::build); `InvalidArgument` if there is no such device, or [`staging`](LoaderBuilder::staging)
-    /// was set to something other than it.
-    pub fn build_on_device(mut self, device: u32) -> Result<DeviceLoader> {
-        let ours = Staging::Cuda(device);
-        if self.staging != Staging::default() && self.staging != ours {
-            return Err(Error::invalid(format!(
-                "expected the staging {ours} for batches on device {device}, found {}: leave it out",
-                self.staging
-            )));
-        }
-        let depth = self.device_depth;
-        if depth == 0 {
-            return Err(Error::invalid("device_depth must be at least 1 batch, found 0"));
-        }
-        self.staging = ours;
-        let loader = self.build()?;
-        let context = loader.shared.pool.memory().cuda_context().expect("the staging is that of a device");
-        // Those ahead, the one in the trainer's hands, and one its stream is still at.
-        let uplink = Uplink::new(context, depth.saturating_add(2))?;
-        Ok(DeviceLoader {
-            received: loader.mark(),
-            loader,
-            uplink,
-            depth,
-            ahead: VecDeque::new(),
-            sent: VecDeque::new(),
-            batches_sent: 0,
-            bytes_sent: 0,
-        })
     }
 }
 
@@ -185,6 +187,8 @@ impl DeviceLoader {
             batches_sent: self.batches_sent,
             bytes_sent: self.bytes_sent,
             device_bytes: self.uplink.device_bytes() as u64,
+            batches_ahead: self.late.ahead,
+            batches_late: self.late.late,
         }
     }
 
@@ -234,17 +238,28 @@ impl DeviceLoader {
             }
             let Some(batch) = self.loader.next() else { return };
             let batch = batch.and_then(|batch| self.send(batch));
-            self.ahead.push_back(Ahead { batch, after: self.loader.mark() });
+            self.ahead.push_back(Ahead { batch, early: !self.ahead.is_empty(), after: self.loader.mark() });
         }
     }
 
     fn send(&mut self, batch: Batch) -> Result<DeviceBatch> {
         let (slot, image) = batch.into_image();
-        let sent = Arc::new(self.uplink.send(slot, image.len_bytes)?);
+        let (load, image) = self.recipe.load(slot.bytes(), image);
+        let sent = Arc::new(self.uplink.send(slot, &load)?);
         self.sent.push_back(Arc::downgrade(&sent));
         self.batches_sent += 1;
         self.bytes_sent += image.len_bytes as u64;
         Ok(DeviceBatch::new(sent, image))
+    }
+}
+
+impl Late {
+    fn count(&mut self, batch: &DeviceBatch) {
+        // An error is the trainer's to hear, who waits for the batch.
+        if let (false, Ok(is_done)) = (batch.was_held_back(), batch.is_ready()) {
+            self.ahead += 1;
+            self.late += u64::from(!is_done);
+        }
     }
 }
 
@@ -253,8 +268,11 @@ impl Iterator for DeviceLoader {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.send_ahead();
-        let Ahead { batch, after } = self.ahead.pop_front()?;
+        let Ahead { batch, early, after } = self.ahead.pop_front()?;
         self.received = after;
+        if early && let Ok(batch) = &batch {
+            self.late.count(batch);
+        }
         Some(batch)
     }
 

@@ -2,10 +2,10 @@
 
 use std::ffi::c_void;
 use std::mem;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::context::{Context, check};
+use super::device_memory::DeviceMemory;
 use super::pinned::Pins;
 use super::stream::Stream;
 use super::{leaks, sys};
@@ -13,35 +13,6 @@ use crate::error::{Error, Result};
 
 /// Copies queued at a time: enough that the device never waits for the CPU.
 const QUEUED: usize = 16;
-
-/// Device memory that is freed on drop.
-struct Target {
-    at: sys::DevicePointer,
-    len_bytes: usize,
-    context: Arc<Context>,
-}
-
-impl Target {
-    fn new(context: &Arc<Context>, len_bytes: usize) -> Result<Self> {
-        let _current = context.enter()?;
-        let mut at = 0;
-        // SAFETY: a place for the answer.
-        check("cuMemAlloc", unsafe { sys::cuMemAlloc_v2(&mut at, len_bytes) })?;
-        Ok(Target { at, len_bytes, context: context.clone() })
-    }
-}
-
-impl Drop for Target {
-    fn drop(&mut self) {
-        let freed = self.context.enter_at_last().and_then(|_current| {
-            // SAFETY: memory of `cuMemAlloc`; whoever drops it waited for the copies into it.
-            check("cuMemFree", unsafe { sys::cuMemFree_v2(self.at) })
-        });
-        if let Err(error) = freed {
-            leaks::device(self.len_bytes, &error);
-        }
-    }
-}
 
 /// Bytes per second of bare asynchronous copies of `len_bytes` from page-locked memory to the device `device`, measured for
 /// `time` at least: the ceiling of every loader.
@@ -57,7 +28,7 @@ pub fn cuda_copy_rate(device: u32, len_bytes: usize, time: Duration) -> Result<f
     let context = Context::new(device)?;
     let pins = Pins::new(context.clone(), usize::MAX);
     let source = pins.allocate(len_bytes)?.expect("there is no cap");
-    let target = Target::new(&context, len_bytes)?;
+    let target = DeviceMemory::new(&context, len_bytes)?;
     let mut stream = Stream::new(&context)?;
     let mut copy_some = |copies: usize| {
         let queued = (0..copies).try_for_each(|_| {

@@ -9,6 +9,12 @@ pub(super) const EARLY_FREE: u8 = 2;
 pub(super) const WRONG_ORDER: u8 = 3;
 /// A buffer is written again without a look at the trainer's events.
 pub(super) const NO_RELEASE: u8 = 4;
+/// Kernels are launched on another stream than the copies they follow.
+pub(super) const OTHER_STREAM: u8 = 5;
+/// The event is recorded before the kernels.
+pub(super) const BEFORE_KERNELS: u8 = 6;
+/// What stays on the device is freed without a look at who still reads it.
+pub(super) const EARLY_RESIDENT: u8 = 7;
 
 #[cfg(test)]
 pub(super) static ON: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(0);

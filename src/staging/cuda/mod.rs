@@ -1,7 +1,8 @@
 //! Slots that a GPU fetches from by itself, and the way of a batch to it.
 //!
 //! A slot of page-locked memory ([`Pins`]) goes to the device in one asynchronous copy, on a stream of our own
-//! ([`Uplink::send`]). What a copy reads and writes is held by [`Sent`] until the event behind the copy has passed:
+//! ([`Uplink::send`]). Behind it, on the same stream, the device may gather rows that stay on it, and convert elements
+//! ([`Work`]), by the kernels of `kernels.ptx`. What a copy reads and writes is held by [`Sent`] until the event behind the copy has passed:
 //!
 //! ```text
 //!                      send                    event passed               dropped, the trainer's events passed
@@ -20,13 +21,21 @@
 //!    [`cuda_leaks`] counts it. Nothing here panics in a destructor.
 //! 4. A call that may have queued work and failed counts as having queued it: the whole stream is waited for.
 //!
-//! Deliberately absent: kernels, and contexts of our own. The primary context of a device is the one every framework uses.
+//! 5. What stays on a device ([`Residence`]) is freed after every batch that may be read from it: as a buffer is, after the
+//!    trainer's events.
+//! 6. A kernel reads and writes what [`Load`] was found to lie in, the numbers of rows included.
+//!
+//! Deliberately absent: contexts of our own. The primary context of a device is the one every framework uses.
 
 mod buffer;
 mod ceiling;
 mod context;
+mod device_memory;
 mod faults;
+mod gather_rate;
+mod kernels;
 mod leaks;
+mod load;
 mod pinned;
 mod stream;
 mod sys;
@@ -41,7 +50,9 @@ mod tests;
 pub use ceiling::cuda_copy_rate;
 pub(crate) use context::Context;
 pub use context::cuda_devices;
+pub use gather_rate::cuda_gather_rate;
 pub use leaks::{CudaLeaks, cuda_leaks};
+pub(crate) use load::{At, Cast, ChannelTable, ElementType, Gather, Load, Rows, Work};
 pub(crate) use pinned::{Pinned, Pins};
 pub use stream::TrainerStream;
-pub(crate) use uplink::{Sent, Uplink};
+pub(crate) use uplink::{Residence, Sent, Uplink};

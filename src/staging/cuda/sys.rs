@@ -7,7 +7,7 @@ use std::ffi::{c_char, c_int, c_uint, c_void};
 
 pub(super) use cust::sys::{
     CU_MEMHOSTALLOC_PORTABLE, CUcontext as Context, CUdevice as Device, CUdeviceptr as DevicePointer,
-    CUevent as Event, CUstream as Stream,
+    CUevent as Event, CUfunction as Function, CUmodule as Module, CUstream as Stream,
 };
 
 pub(super) const SUCCESS: c_int = 0;
@@ -43,6 +43,31 @@ unsafe extern "C" {
         from: *const c_void,
         len: usize,
         stream: Stream,
+    ) -> c_int;
+
+    pub(super) fn cuMemcpyDtoHAsync_v2(
+        to: *mut c_void,
+        from: DevicePointer,
+        len: usize,
+        stream: Stream,
+    ) -> c_int;
+    pub(super) fn cuMemsetD8Async(to: DevicePointer, byte: u8, len: usize, stream: Stream) -> c_int;
+
+    pub(super) fn cuModuleLoadData(module: *mut Module, image: *const c_void) -> c_int;
+    pub(super) fn cuModuleGetFunction(function: *mut Function, module: Module, name: *const c_char) -> c_int;
+    pub(super) fn cuModuleUnload(module: Module) -> c_int;
+    pub(super) fn cuLaunchKernel(
+        function: Function,
+        blocks_x: c_uint,
+        blocks_y: c_uint,
+        blocks_z: c_uint,
+        threads_x: c_uint,
+        threads_y: c_uint,
+        threads_z: c_uint,
+        shared_bytes: c_uint,
+        stream: Stream,
+        params: *mut *mut c_void,
+        extra: *mut *mut c_void,
     ) -> c_int;
 
     pub(super) fn cuStreamCreate(stream: *mut Stream, flags: c_uint) -> c_int;

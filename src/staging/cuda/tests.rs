@@ -1,5 +1,7 @@
 //! The protocol of copies, against a driver that lets them happen late and in random order.
 
+mod work;
+
 use std::collections::VecDeque;
 use std::env;
 use std::sync::atomic::Ordering;
@@ -36,7 +38,7 @@ fn pump(driver: &Driver, copies: u64, max_bytes: usize, seed: u64) -> Result<()>
     let mut dice = Dice(seed.wrapping_mul(2) + 1);
     let pool = SlotPool::new(SlotMemory::new(Staging::Cuda(0), None)?, 1, 4, ());
     let SlotMemory::Cuda(pins) = pool.memory() else { unreachable!("asked for above") };
-    let uplink = Uplink::new(pins.context(), 3)?;
+    let uplink = Uplink::new(pins.context(), 3, None)?;
     let stream = TrainerStream::legacy_default();
     let mut held: VecDeque<(Sent<()>, Vec<u8>)> = VecDeque::new();
     for number in 0..copies {
@@ -44,7 +46,7 @@ fn pump(driver: &Driver, copies: u64, max_bytes: usize, seed: u64) -> Result<()>
         let mut slot = pool.take(0, len_bytes)?;
         pattern(number, &mut slot.bytes()[..len_bytes]);
         let bytes = slot.bytes()[..len_bytes].to_vec();
-        held.push_back((uplink.send(slot.freeze(), len_bytes)?, bytes));
+        held.push_back((uplink.send(slot.freeze(), &Load::whole(len_bytes))?, bytes));
         if dice.below(4) == 0 {
             uplink.sweep()?;
         }
@@ -56,7 +58,7 @@ fn pump(driver: &Driver, copies: u64, max_bytes: usize, seed: u64) -> Result<()>
                 2 => {}
                 _ => {
                     sent.wait_on(stream)?;
-                    driver.expect(0, sent.device_pointer(), &bytes);
+                    driver.expect(0, sent.address(At::Buffer(0)), &bytes);
                 }
             }
         }
@@ -64,7 +66,7 @@ fn pump(driver: &Driver, copies: u64, max_bytes: usize, seed: u64) -> Result<()>
     drop((uplink, pool));
     held.drain(..).try_for_each(|(sent, bytes)| {
         sent.wait_on(stream)?;
-        driver.expect(0, sent.device_pointer(), &bytes);
+        driver.expect(0, sent.address(At::Buffer(0)), &bytes);
         Ok(())
     })
 }
@@ -94,12 +96,12 @@ fn threads_of_their_own_send_to_devices_of_their_own() {
             scope.spawn(move || {
                 let memory = SlotMemory::new(Staging::Cuda(thread % 2), None).unwrap();
                 let pool = SlotPool::new(memory, 1, 4, ());
-                let uplink = Uplink::new(&Context::new(thread % 2).unwrap(), 3).unwrap();
+                let uplink = Uplink::new(&Context::new(thread % 2).unwrap(), 3, None).unwrap();
                 let mut held = VecDeque::new();
                 for number in 0..500 {
                     let mut slot = pool.take(0, 500).unwrap();
                     pattern(number, slot.bytes());
-                    held.push_back(uplink.send(slot.freeze(), 500).unwrap());
+                    held.push_back(uplink.send(slot.freeze(), &Load::whole(500)).unwrap());
                     if held.len() > 2 {
                         held.pop_front().expect("three").wait_on(TrainerStream::legacy_default()).unwrap();
                     }
@@ -181,6 +183,7 @@ fn a_call_that_fails_once_is_an_error_and_leaves_at_most_what_it_was_to_free() {
                 held.events,
                 held.streams,
                 held.contexts,
+                held.modules,
             ];
             assert!(things.iter().sum::<u64>() <= 1, "call {at} of {calls}, {how:?}: {held:?}");
             assert_eq!(held.pinned_bytes, left.host_bytes, "call {at} of {calls}, {how:?}");
@@ -239,8 +242,8 @@ fn a_device_that_is_not_there_or_too_small_is_told_in_numbers() {
 
     driver.device_memory(10_000);
     let pool = SlotPool::new(SlotMemory::new(Staging::Cuda(1), None).unwrap(), 1, 4, ());
-    let uplink = Uplink::new(&Context::new(1).unwrap(), 3).unwrap();
-    let send = || uplink.send(pool.take(0, 6000).unwrap().freeze(), 6000);
+    let uplink = Uplink::new(&Context::new(1).unwrap(), 3, None).unwrap();
+    let send = || uplink.send(pool.take(0, 6000).unwrap().freeze(), &Load::whole(6000));
     let first = send().unwrap();
     let error = send().err().expect("there is no room for two");
     assert_eq!(error.kind(), ErrorKind::TooLarge);

@@ -7,6 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::buffer::{Buffer, Copy, Progress};
 use super::context::{Context, check};
+use super::device_memory::DeviceMemory;
+use super::kernels::{Bases, Kernels};
+use super::load::{At, Load};
 use super::stream::{Event, Stream, TrainerStream};
 use super::{faults, leaks, sys};
 use crate::error::{Error, ErrorKind, Result};
@@ -14,6 +17,10 @@ use crate::staging::Slot;
 
 struct Shared<C> {
     stream: Stream,
+    /// Of an uplink whose loads have work.
+    kernels: Option<Kernels>,
+    /// What stays on the device: freed when the last batch that may be read from it is done with.
+    resident: Option<DeviceMemory>,
     /// Dropped by the trainer; the oldest first.
     idle: Mutex<Vec<Copy<C>>>,
     /// Buffers there may be before those still in use by the trainer's streams are waited for.
@@ -24,20 +31,48 @@ struct Shared<C> {
     high_water_bytes: AtomicUsize,
 }
 
+/// Memory of the device that is to stay there as long as the uplink, or anything sent by it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Residence {
+    pub(crate) len_bytes: usize,
+    /// For the columns of a dataset: bytes that have to be free beside them.
+    pub(crate) beside_bytes: Option<usize>,
+}
+
 /// A stream of copies to one device, and the pool of its buffers.
 ///
 /// What was sent holds the pool: it may outlive this handle.
 pub(crate) struct Uplink<C>(Arc<Shared<C>>);
 
 impl<C> Uplink<C> {
-    /// A stream to the device of `context` with up to `max_buffers` buffers, more where the trainer holds that many batches.
-    pub(crate) fn new(context: &Arc<Context>, max_buffers: usize) -> Result<Self> {
+    /// A stream to the device of `context` with up to `max_buffers` buffers, more where the trainer holds that many batches. With
+    /// a `residence` its loads may have work, and use the memory that stays.
+    ///
+    /// # Errors
+    ///
+    /// `TooLarge`, with the bytes that are missing, if the device has no memory for the residence; `Device` if the driver fails.
+    pub(crate) fn new(
+        context: &Arc<Context>,
+        max_buffers: usize,
+        residence: Option<Residence>,
+    ) -> Result<Self> {
+        let resident = match residence.filter(|residence| residence.len_bytes > 0) {
+            None => None,
+            Some(Residence { len_bytes, beside_bytes: None }) => Some(DeviceMemory::new(context, len_bytes)?),
+            Some(Residence { len_bytes, beside_bytes: Some(beside_bytes) }) => {
+                Some(DeviceMemory::for_columns(context, len_bytes, beside_bytes)?)
+            }
+        };
+        let kernels = residence.map(|_| Kernels::new(context)).transpose()?;
+        let resident_bytes = resident.as_ref().map_or(0, |resident| resident.len_bytes);
         Ok(Uplink(Arc::new(Shared {
             stream: Stream::new(context)?,
+            kernels,
+            resident,
             idle: Mutex::default(),
             max_buffers,
             num_buffers: AtomicUsize::new(0),
-            device_bytes: AtomicUsize::new(0),
+            device_bytes: AtomicUsize::new(resident_bytes),
             high_water_bytes: AtomicUsize::new(0),
         })))
     }
@@ -61,22 +96,24 @@ impl<C> Uplink<C> {
         self.0.idle().iter_mut().try_for_each(|copy| copy.is_done().map(drop))
     }
 
-    /// Sends the first `len_bytes` of `slot`: queues one copy and returns.
+    /// Sends of `slot` what `load` says, and has the device work on it: queues that and returns.
     ///
     /// # Errors
     ///
-    /// `TooLarge` if the device has no memory for it; `Device` if the driver fails. The slot is let go of when no copy reads it.
-    pub(crate) fn send(&self, slot: Slot<C>, len_bytes: usize) -> Result<Sent<C>> {
-        assert!(len_bytes <= slot.bytes().len(), "what is sent lies in the slot");
+    /// `TooLarge` if the device has no memory for it; `Device` if the driver fails; `Internal` for a load whose places lie nowhere.
+    /// The slot is let go of when no copy reads it.
+    pub(crate) fn send(&self, slot: Slot<C>, load: &Load) -> Result<Sent<C>> {
         let shared = &self.0;
-        let buffer = shared.take(len_bytes.max(1))?;
+        load.check(slot.bytes(), shared.resident.as_ref().map_or(0, |resident| resident.len_bytes))?;
+        let (buffer, was_held_back) = shared.take(load.len_bytes.max(1))?;
         // From here on an early return waits: the drop of `sent` does.
         let copy = Copy { buffer, slot: Some(slot), progress: Progress::Unknown };
         let sent = Sent {
             shared: shared.clone(),
+            was_held_back,
             state: Mutex::new(State { copy: Some(copy), readers: Vec::new() }),
         };
-        sent.with(|state| shared.queue(state.copy.as_mut().expect("present until drop"), len_bytes))?;
+        sent.with_copy(|copy| shared.queue(copy, load))?;
         Ok(sent)
     }
 }
@@ -86,8 +123,9 @@ impl<C> Shared<C> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A buffer of at least `len_bytes` that may be written by what our stream does next.
-    fn take(&self, len_bytes: usize) -> Result<Buffer> {
+    /// A buffer of at least `len_bytes` that may be written by what our stream does next; and whether that had to be held back until
+    /// the trainer's streams are done with it.
+    fn take(&self, len_bytes: usize) -> Result<(Buffer, bool)> {
         let wanted = self.high_water_bytes.fetch_max(len_bytes, Ordering::Relaxed).max(len_bytes);
         let mut idle = self.idle();
         let mut at = 0;
@@ -95,7 +133,7 @@ impl<C> Shared<C> {
             let copy = &mut idle[at];
             let free = copy.is_done()? && copy.buffer.is_released()?;
             match (free, copy.buffer.len_bytes >= len_bytes) {
-                (true, true) => return Ok(idle.remove(at).buffer),
+                (true, true) => return Ok((idle.remove(at).buffer, false)),
                 // Batches have grown past it.
                 (true, false) => self.free(idle.remove(at).buffer),
                 (false, _) => at += 1,
@@ -117,7 +155,7 @@ impl<C> Shared<C> {
                 return match reused {
                     Ok(()) => {
                         copy.buffer.num_released = 0;
-                        Ok(copy.buffer)
+                        Ok((copy.buffer, true))
                     }
                     Err(error) => {
                         self.idle().push(copy);
@@ -127,7 +165,7 @@ impl<C> Shared<C> {
             }
         }
         drop(idle);
-        self.allocate(wanted)
+        self.allocate(wanted).map(|buffer| (buffer, false))
     }
 
     fn allocate(&self, len_bytes: usize) -> Result<Buffer> {
@@ -167,23 +205,42 @@ impl<C> Shared<C> {
         }
     }
 
-    /// Queues the copy and the event behind it.
-    fn queue(&self, copy: &mut Copy<C>, len_bytes: usize) -> Result<()> {
-        let slot = copy.slot.as_ref().expect("a slot that is sent");
+    /// Where the places of a load into `buffer` are.
+    fn bases(&self, buffer: &Buffer) -> Bases {
+        Bases { buffer: buffer.at, resident: self.resident.as_ref().map_or(0, |resident| resident.at) }
+    }
+
+    /// Queues the copies, the work on them and the event behind all.
+    fn queue(&self, copy: &mut Copy<C>, load: &Load) -> Result<()> {
         if faults::on(faults::WRONG_ORDER) {
             copy.buffer.copied.record(&self.stream)?;
         }
-        {
+        let bases = self.bases(&copy.buffer);
+        for (range, to) in &load.copies {
+            let slot = copy.slot.as_ref().expect("a slot that is sent");
+            let bytes = &slot.bytes()[range.clone()];
+            if bytes.is_empty() {
+                continue;
+            }
             let _current = self.stream.context().enter()?;
-            let from = slot.bytes().as_ptr().cast::<c_void>();
-            // SAFETY: the slot has `len_bytes` bytes (checked by `send`) and so has the buffer (`take`). Both are held by `copy`
-            // until the event recorded below has passed, or the stream was waited for, or else for ever; a share of a slot
-            // keeps it from being written.
-            let code =
-                unsafe { sys::cuMemcpyHtoDAsync_v2(copy.buffer.at, from, len_bytes, self.stream.raw()) };
+            let (to, from) = (bases.address(*to), bytes.as_ptr().cast::<c_void>());
+            // SAFETY: the bytes lie in the slot, and there is room for them at `to` (checked by `send`). Slot and buffer are held by
+            // `copy` until the event recorded below has passed, or the stream was waited for, or else for ever, and what is resident
+            // as long as the stream; a share of a slot keeps it from being written.
+            let code = unsafe { sys::cuMemcpyHtoDAsync_v2(to, from, bytes.len(), self.stream.raw()) };
             check("cuMemcpyHtoDAsync", code)?;
         }
-        if !faults::on(faults::WRONG_ORDER) {
+        if faults::on(faults::BEFORE_KERNELS) {
+            copy.buffer.copied.record(&self.stream)?;
+        }
+        for work in &load.work {
+            let kernels = self.kernels.as_ref().ok_or_else(|| {
+                Error::new(ErrorKind::Internal, "a load has work, and its uplink no kernels")
+            })?;
+            // SAFETY: `send` checked the work's places; buffer and residence live as said above.
+            unsafe { kernels.queue(work, bases, &self.stream) }?;
+        }
+        if !faults::on(faults::WRONG_ORDER) && !faults::on(faults::BEFORE_KERNELS) {
             copy.buffer.copied.record(&self.stream)?;
         }
         copy.progress = Progress::Recorded;
@@ -196,6 +253,9 @@ impl<C> Shared<C> {
 
 impl<C> Drop for Shared<C> {
     fn drop(&mut self) {
+        if faults::on(faults::EARLY_RESIDENT) {
+            self.resident = None;
+        }
         let idle = mem::take(&mut *self.idle());
         let mut unfinished = Ok(());
         for mut copy in idle {
@@ -212,6 +272,8 @@ impl<C> Drop for Shared<C> {
         let drained = || self.stream.synchronize();
         if let Err(error) = unfinished.and_then(|()| drained().or_else(|_| drained())) {
             self.stream.leak(&error);
+            self.kernels.iter_mut().for_each(|kernels| kernels.leak(&error));
+            self.resident.iter_mut().for_each(|resident| resident.leak(&error));
         }
     }
 }
@@ -219,6 +281,7 @@ impl<C> Drop for Shared<C> {
 /// A batch on its way to the device, or there.
 pub(crate) struct Sent<C> {
     shared: Arc<Shared<C>>,
+    was_held_back: bool,
     state: Mutex<State<C>>,
 }
 
@@ -238,9 +301,46 @@ impl<C> Sent<C> {
         self.with(|state| work(state.copy.as_mut().expect("present until drop")))
     }
 
-    /// Where the bytes are, or will be once the copy is done.
-    pub(crate) fn device_pointer(&self) -> u64 {
-        self.with_copy(|copy| copy.buffer.at)
+    /// The address of `at`, where its bytes are, or will be once the copy is done.
+    pub(crate) fn address(&self, at: At) -> u64 {
+        self.with_copy(|copy| self.shared.bases(&copy.buffer).address(at))
+    }
+
+    /// Brings `len_bytes` bytes at `at` back, once the copy is done and what was asked of the device.
+    pub(crate) fn fetch(&self, at: At, len_bytes: usize) -> Result<Vec<u8>> {
+        self.with_copy(|copy| {
+            let room = match at {
+                At::Buffer(start) => copy.buffer.len_bytes.checked_sub(start),
+                At::Resident(start) => {
+                    self.shared.resident.as_ref().and_then(|resident| resident.len_bytes.checked_sub(start))
+                }
+            };
+            if room.is_none_or(|room| room < len_bytes) {
+                return Err(Error::new(ErrorKind::Internal, "bytes to be fetched lie nowhere on the device"));
+            }
+            let mut bytes = vec![0u8; len_bytes];
+            let (to, from) =
+                (bytes.as_mut_ptr().cast::<c_void>(), self.shared.bases(&copy.buffer).address(at));
+            let stream = &self.shared.stream;
+            let queued = stream.context().enter().and_then(|_current| {
+                // SAFETY: both are of `len_bytes` bytes, as was just checked; `bytes` is kept until the stream was waited for, or
+                // for ever.
+                check("cuMemcpyDtoHAsync", unsafe {
+                    sys::cuMemcpyDtoHAsync_v2(to, from, len_bytes, stream.raw())
+                })
+            });
+            if let Err(error) = stream.synchronize().or_else(|_| stream.synchronize()) {
+                leaks::host(len_bytes, &error);
+                mem::forget(bytes);
+                return Err(error);
+            }
+            queued.map(|()| bytes)
+        })
+    }
+
+    /// Whether the copy had to wait for the trainer's streams.
+    pub(crate) fn was_held_back(&self) -> bool {
+        self.was_held_back
     }
 
     /// The handle of the event behind the copy (`CUevent`).

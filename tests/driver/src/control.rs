@@ -15,7 +15,7 @@ use crate::state::{Failure, MAX_DEVICES, Op, state};
 /// | 2 eagerness | operations a call lets happen, in sixteenths | |
 /// | 3 devices | how many | |
 /// | 4 device memory | bytes | |
-/// | 10 to 18 | | calls, violations, page-locked bytes, device bytes, events, streams, contexts retained, pending work, copies done |
+/// | 10 to 20 | | calls, violations, page-locked bytes, device bytes, events, streams, contexts retained, pending work, copies done, modules, kernels done |
 #[unsafe(no_mangle)]
 pub extern "C" fn testdriver_control(command: u32, a: u64, b: u64, c: u64) -> u64 {
     let state = &mut *state();
@@ -23,7 +23,8 @@ pub extern "C" fn testdriver_control(command: u32, a: u64, b: u64, c: u64) -> u6
         0 => state.reset(a),
         1 => {
             let at = state.calls + a;
-            state.failure = Some(Failure { at, code: b as i32, sticky: c & 1 != 0, with_effect: c & 2 != 0 });
+            let (sticky, with_effect) = (c & 1 != 0, c & 2 != 0);
+            state.failure = Some(Failure { at, name: String::new(), code: b as i32, sticky, with_effect });
         }
         2 => state.eagerness = a,
         3 => state.devices = (a as usize).min(MAX_DEVICES),
@@ -37,6 +38,8 @@ pub extern "C" fn testdriver_control(command: u32, a: u64, b: u64, c: u64) -> u6
         16 => return state.retained.iter().sum(),
         17 => return state.pending() as u64,
         18 => return state.copies,
+        19 => return state.modules.len() as u64,
+        20 => return state.launches,
         _ => return u64::MAX,
     }
     0
@@ -51,6 +54,21 @@ pub extern "C" fn testdriver_control(command: u32, a: u64, b: u64, c: u64) -> u6
 pub unsafe extern "C" fn testdriver_violation(to: *mut u8, cap: usize) -> usize {
     // SAFETY: there is room, as promised.
     unsafe { answer(&state().first_violation, to, cap) }
+}
+
+/// Makes the failure that was asked for that of the next call named by `len` bytes at `name`.
+///
+/// # Safety
+///
+/// The bytes can be read.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn testdriver_fail_named(name: *const u8, len: usize) {
+    // SAFETY: they can be read, as promised.
+    let name = unsafe { std::slice::from_raw_parts(name, len) };
+    if let Some(failure) = &mut state().failure {
+        failure.at = u64::MAX;
+        failure.name = String::from_utf8_lossy(name).into_owned();
+    }
 }
 
 /// The name of the call that was made to fail, at most `cap` bytes of it; returns how many, 0 before it failed.

@@ -1,8 +1,8 @@
 //! A driver without a device: the calls of CUDA's driver that `forebay` uses, in host memory.
 //!
 //! It is a test of protocol, not of CUDA: asynchronous work happens late and, between streams, in random order; memory is
-//! watched for use after it was freed, for sources that change before they were copied, and for leaks; the n-th call can be
-//! made to fail. Its control is a symbol no driver has: `testdriver_control`.
+//! watched for use after it was freed, for sources that change before they were copied, and for leaks; kernels are executed from their
+//! PTX, thread by thread; the n-th call can be made to fail. Its control is a symbol no driver has: `testdriver_control`.
 //!
 //! SAFETY, of every block of this file: it writes an answer to, or reads bytes at, a pointer that the caller of a driver promises
 //! to be good for it.
@@ -10,7 +10,9 @@
 #![allow(non_snake_case, clippy::missing_safety_doc)]
 
 mod control;
+mod kernels;
 mod memory;
+mod ptx;
 mod state;
 
 use std::cell::Cell;
@@ -25,7 +27,9 @@ const INVALID_VALUE: c_int = 1;
 const OUT_OF_MEMORY: c_int = 2;
 const INVALID_DEVICE: c_int = 101;
 const INVALID_CONTEXT: c_int = 201;
+const INVALID_PTX: c_int = 218;
 const INVALID_HANDLE: c_int = 400;
+const NOT_FOUND: c_int = 500;
 const NOT_READY: c_int = 600;
 const UNKNOWN: c_int = 999;
 
@@ -51,7 +55,7 @@ fn call_that_may(queues: bool, name: &'static str, work: impl FnOnce(&mut State)
         return code;
     }
     match &state.failure {
-        Some(failure) if failure.at == state.calls => {
+        Some(failure) if failure.at == state.calls || (failure.name == name && state.failed.is_empty()) => {
             let (code, with_effect) = (failure.code, failure.with_effect);
             state.failed = name;
             if failure.sticky {
@@ -104,6 +108,8 @@ pub unsafe extern "C" fn cuGetErrorName(code: c_int, name: *mut *const c_char) -
         INVALID_DEVICE => c"CUDA_ERROR_INVALID_DEVICE",
         INVALID_CONTEXT => c"CUDA_ERROR_INVALID_CONTEXT",
         INVALID_HANDLE => c"CUDA_ERROR_INVALID_HANDLE",
+        INVALID_PTX => c"CUDA_ERROR_INVALID_PTX",
+        NOT_FOUND => c"CUDA_ERROR_NOT_FOUND",
         700 => c"CUDA_ERROR_ILLEGAL_ADDRESS",
         719 => c"CUDA_ERROR_LAUNCH_FAILED",
         UNKNOWN => c"CUDA_ERROR_UNKNOWN",

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::memory::{DeviceMemory, Pinned, hash};
+use crate::ptx::{Grid, Memory, Module};
 
 pub const MAX_DEVICES: usize = 16;
 
@@ -23,6 +24,18 @@ pub enum Op {
         from: u64,
         to: usize,
         len: usize,
+    },
+    Set {
+        to: u64,
+        len: usize,
+        byte: u8,
+    },
+    /// Kernel `kernel` of the module `module`.
+    Launch {
+        module: usize,
+        kernel: String,
+        grid: Grid,
+        args: Vec<u64>,
     },
     /// A kernel of the trainer's that reads the bytes, and must find those with this hash.
     Expect {
@@ -56,6 +69,8 @@ pub struct Event {
 /// Which call is to fail.
 pub struct Failure {
     pub at: u64,
+    /// The next call of this name, whatever its number; if it is not empty.
+    pub name: String,
     pub code: i32,
     /// Every later call fails as well.
     pub sticky: bool,
@@ -79,8 +94,12 @@ pub struct State {
     pub memory: DeviceMemory,
     pub streams: BTreeMap<usize, Stream>,
     pub events: BTreeMap<usize, Event>,
+    pub modules: BTreeMap<usize, Module>,
+    /// Kernels that were asked for by name; their module, and their name.
+    pub functions: BTreeMap<usize, (usize, String)>,
     next_handle: usize,
     pub copies: u64,
+    pub launches: u64,
     pub violations: u64,
     pub first_violation: String,
 }
@@ -99,8 +118,11 @@ static STATE: Mutex<State> = Mutex::new(State {
     memory: DeviceMemory::new(),
     streams: BTreeMap::new(),
     events: BTreeMap::new(),
+    modules: BTreeMap::new(),
+    functions: BTreeMap::new(),
     next_handle: 0x10_0000,
     copies: 0,
+    launches: 0,
     violations: 0,
     first_violation: String::new(),
 });
@@ -235,6 +257,20 @@ impl State {
                     self.violation(format!("a kernel read {len} bytes of device memory that is not there"))
                 }
             },
+            Op::Set { to, len, byte } => match self.memory.bytes_mut(device, to, len) {
+                Some(to) => to.fill(byte),
+                None => self.violation(format!("{len} bytes of device memory that is not there are set")),
+            },
+            Op::Launch { module, kernel, grid, args } => {
+                self.launches += 1;
+                let ran = match self.modules.get(&module).and_then(|module| module.0.get(&kernel)) {
+                    Some(kernel) => kernel.run(grid, &args, &mut OfDevice(&mut self.memory, device)),
+                    None => Err("a kernel ran after its module was unloaded".into()),
+                };
+                if let Err(what) = ran {
+                    self.violation(format!("{what} ({kernel})"));
+                }
+            }
             Op::Record { event, turn } => {
                 if let Some(event) = self.events.get_mut(&event) {
                     event.passed = event.passed.max(turn);
@@ -259,22 +295,41 @@ impl State {
         self.streams.values().flat_map(|stream| &stream.queue).any(|op| match op {
             Op::ToDevice { to, .. } => range.contains(to),
             Op::ToHost { from, .. } => range.contains(from),
+            Op::Set { to, .. } => range.contains(to),
+            Op::Launch { args, .. } => args.iter().any(|arg| range.contains(arg)),
             Op::Expect { at, .. } => range.contains(at),
             _ => false,
         })
+    }
+
+    /// Whether work still to happen is of the module.
+    pub fn module_in_use(&self, handle: usize) -> bool {
+        let mut queued = self.streams.values().flat_map(|stream| &stream.queue);
+        queued.any(|op| matches!(op, Op::Launch { module, .. } if *module == handle))
     }
 
     /// Forgets everything, and counts anew.
     pub fn reset(&mut self, seed: u64) {
         self.streams.clear();
         self.events.clear();
+        self.modules.clear();
+        self.functions.clear();
         self.pinned.clear();
         self.memory.clear();
         self.retained = [0; MAX_DEVICES];
-        (self.calls, self.copies, self.violations) = (0, 0, 0);
+        (self.calls, self.copies, self.launches, self.violations) = (0, 0, 0, 0);
         (self.failure, self.failed, self.broken) = (None, "", None);
         self.first_violation.clear();
         (self.random, self.eagerness) = (seed | 1, 16);
         (self.devices, self.device_bytes) = (2, 8 << 30);
+    }
+}
+
+/// The memory of one device.
+struct OfDevice<'a>(&'a mut DeviceMemory, usize);
+
+impl Memory for OfDevice<'_> {
+    fn bytes(&mut self, at: u64, len: usize) -> Option<&mut [u8]> {
+        self.0.bytes_mut(self.1, at, len)
     }
 }

@@ -1,0 +1,126 @@
+//! Calls of the driver that fail, every one of them in turn: an error, no hang, and nothing left behind but what is counted.
+
+use std::time::Duration;
+
+use control::Failure;
+use forebay::{Preload, col, cuda_copy_rate, cuda_leaks};
+
+use super::*;
+
+/// Goes through a small dataset to the end, whatever fails, by a loader with `options`; says how many errors there were.
+fn run_to_the_end(options: fn(LoaderBuilder) -> LoaderBuilder) -> usize {
+    let builder =
+        Loader::builder(&numbers(60)).batch_size(10).shuffle(Shuffle::Exact).seed(1).threads(1).depth(2);
+    let loader = match options(builder).build_on_device(0) {
+        Ok(loader) => loader,
+        Err(_) => return 1,
+    };
+    let (mut errors, mut items) = (0, 0);
+    let mut held = VecDeque::new();
+    for batch in loader {
+        items += 1;
+        let used = batch.and_then(|batch| {
+            batch.wait_on(TrainerStream::legacy_default())?;
+            held.push_back(batch);
+            Ok(())
+        });
+        errors += used.is_err() as usize;
+        if held.len() > 1 {
+            held.pop_front();
+        }
+    }
+    assert_eq!(items, 6, "every batch has its item");
+    errors
+}
+
+/// Whoever asks for a batch hears of a failure of these; others only tidy up, or have another call to fall back on.
+const WITHOUT_WHICH_NO_BATCH: [&str; 9] = [
+    "cuInit",
+    "cuDeviceGetCount",
+    "cuDeviceGet",
+    "cuDevicePrimaryCtxRetain",
+    "cuStreamCreate",
+    "cuMemHostAlloc",
+    "cuMemAlloc_v2",
+    "cuMemcpyHtoDAsync_v2",
+    "cuStreamWaitEvent",
+];
+
+/// Of loaders whose batches are made on the device, beside these.
+const WITHOUT_WHICH_NO_KERNEL: [&str; 3] = ["cuModuleLoadData", "cuModuleGetFunction", "cuLaunchKernel"];
+
+/// Has every call fail that a loader with `options` makes.
+fn every_call_fails(seed: u64, options: fn(LoaderBuilder) -> LoaderBuilder, needed: &[&str]) {
+    let Some(driver) = Driver::alone(seed) else { return };
+    assert_eq!(run_to_the_end(options), 0);
+    driver.assert_clean();
+    // How many calls there are depends on how the threads take turns: some are asked again until an answer comes.
+    let calls = driver.calls() + 8;
+    for how in [Failure::Once, Failure::OnceWithEffect, Failure::Sticky] {
+        let run = |fail: &dyn Fn(), seed: u64| {
+            let before = cuda_leaks();
+            driver.reset(seed);
+            fail();
+            let errors = run_to_the_end(options);
+            let failed = driver.failed();
+            assert!(errors > 0 || !needed.contains(&failed.as_str()), "{failed}, run {seed}, {how:?}");
+            assert_eq!(driver.violations(), None, "{failed}, run {seed}, {how:?}");
+            let held = driver.held();
+            assert!(held == Default::default() || cuda_leaks() != before, "{failed}, {how:?}: {held:?}");
+            failed
+        };
+        for at in 1..=calls {
+            run(&|| driver.fail(at, how), at);
+        }
+        // A call that is made once may have been another one each time.
+        for &name in needed {
+            assert_eq!(run(&|| driver.fail_named(name, how), 0), name, "{how:?}");
+        }
+    }
+    driver.reset(0);
+}
+
+#[test]
+fn a_failure_of_any_call_is_an_error_and_nothing_hangs() {
+    every_call_fails(11, |builder| builder, &WITHOUT_WHICH_NO_BATCH);
+}
+
+#[test]
+fn a_failure_of_any_call_is_an_error_where_the_device_casts() {
+    let needed = [&WITHOUT_WHICH_NO_BATCH[..], &WITHOUT_WHICH_NO_KERNEL].concat();
+    let cast = |builder: LoaderBuilder| {
+        let row = col("row").cast::<f32>().normalize([3.0], [2.0]);
+        builder.columns([row]).remainder(Remainder::Pad).batch_size(11).cast_on_device(true)
+    };
+    every_call_fails(14, cast, &[&needed[..], &["cuMemsetD8Async"]].concat());
+}
+
+#[test]
+fn a_failure_of_any_call_is_an_error_where_columns_stay_on_the_device() {
+    let needed = [&WITHOUT_WHICH_NO_BATCH[..], &WITHOUT_WHICH_NO_KERNEL, &["cuMemGetInfo_v2"]].concat();
+    every_call_fails(15, |builder| builder.preload(Preload::Device), &needed);
+}
+
+#[test]
+fn bare_copies_are_measured_and_leave_nothing_whatever_fails() {
+    let Some(driver) = Driver::alone(12) else { return };
+    let rate = || cuda_copy_rate(0, 1000, Duration::ZERO);
+    assert!(rate().unwrap() > 0.0);
+    driver.assert_clean();
+    assert_eq!(cuda_copy_rate(0, 0, Duration::ZERO).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    driver.reset(12);
+    rate().unwrap();
+    let calls = driver.calls();
+    for how in [Failure::Once, Failure::OnceWithEffect, Failure::Sticky] {
+        for at in 1..=calls {
+            let before = cuda_leaks();
+            driver.reset(at);
+            driver.eagerness(0);
+            driver.fail(at, how);
+            let _ = rate();
+            assert_eq!(driver.violations(), None, "call {at} of {calls}, {how:?}");
+            assert!(driver.held() == Default::default() || cuda_leaks() != before, "call {at}, {how:?}");
+        }
+    }
+    driver.reset(0);
+}
