@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use crossbeam::utils::CachePadded;
 
+use super::ahead::{Ahead, LookAhead, Residency};
 use super::state::{LoaderState, Options, Progress};
 use super::stats::Counters;
 use super::worker::{Shared, Worker};
@@ -26,6 +27,9 @@ const DEPTH_BATCHES: usize = 16;
 /// Bytes of batches a loader keeps ready at most, where the depth is left to it.
 const DEPTH_BYTES: usize = 256 << 20;
 
+/// Bytes of pages asked for ahead of the batches being made, where that is left to it.
+const LOOK_AHEAD_BYTES: usize = 64 << 20;
+
 /// Batches sent to a device ahead of the trainer: one that is being copied while another waits.
 #[cfg(feature = "cuda")]
 const DEVICE_DEPTH_BATCHES: usize = 2;
@@ -44,6 +48,8 @@ pub struct LoaderBuilder {
     partition: Partition,
     threads: Option<usize>,
     depth: Option<usize>,
+    residency: Residency,
+    look_ahead_bytes: usize,
     pub(super) staging: Staging,
     #[cfg(feature = "cuda")]
     pub(super) device_depth: usize,
@@ -65,6 +71,8 @@ impl LoaderBuilder {
             partition: Partition::default(),
             threads: None,
             depth: None,
+            residency: Residency::default(),
+            look_ahead_bytes: LOOK_AHEAD_BYTES,
             staging: Staging::default(),
             #[cfg(feature = "cuda")]
             device_depth: DEVICE_DEPTH_BATCHES,
@@ -152,6 +160,39 @@ impl LoaderBuilder {
     /// where they would take more than 256 MiB.
     pub fn depth(mut self, batches: usize) -> Self {
         self.depth = Some(batches);
+        self
+    }
+
+    /// Whether the files fit into memory, or pass through it. Default: [`Residency::Auto`], which compares their size with
+    /// the memory there is; what it decided is in [`PageStats`](crate::PageStats). The batches are the same in any case.
+    ///
+    /// ```
+    /// use forebay::{Dataset, Loader, Residency, Shuffle};
+    ///
+    /// # fn main() -> forebay::Result<()> {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("lines.txt");
+    /// std::fs::write(&path, "a\nb\nc\n").unwrap();
+    /// let mut loader = Loader::builder(&Dataset::open(&path)?)
+    ///     .shuffle(Shuffle::Block { rows: 4096, blocks: 16 })
+    ///     .residency(Residency::Streaming) // larger than memory: read ahead, let go of what is behind
+    ///     .look_ahead_bytes(256 << 20)
+    ///     .build()?;
+    /// assert_eq!(loader.by_ref().count(), 3);
+    /// println!("{}", loader.stats().pages); // what was read ahead, and how much is in memory
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn residency(mut self, residency: Residency) -> Self {
+        self.residency = residency;
+        self
+    }
+
+    /// Bytes of pages that are read ahead of the batches being made; a group of blocks
+    /// ([`Shuffle::Block`]) more where rows come mixed. With 0 a page is read when it is touched, and none is let go of.
+    /// Default: 64 MiB.
+    pub fn look_ahead_bytes(mut self, bytes: usize) -> Self {
+        self.look_ahead_bytes = bytes;
         self
     }
 
@@ -255,19 +296,34 @@ impl LoaderBuilder {
             (2 * threads + 4).max(DEPTH_BATCHES).min(affordable.max(2))
         });
         let memory = SlotMemory::new(self.staging, self.pinned_cap_bytes)?;
+        let order = Order::new(self.dataset.len(), self.shuffle, self.seed);
+        let (producer, consumer) = ordered_ring(depth, num_batches.map(|all| all - first_batch));
+        let ahead = LookAhead::new(
+            &plan,
+            &Ahead {
+                residency: self.residency,
+                limit_bytes: self.look_ahead_bytes,
+                shuffle: self.shuffle,
+                partition: self.partition,
+                steps: &steps,
+                order: &order.epoch(epoch),
+                batches: first_batch..num_batches.unwrap_or(u64::MAX),
+                depth: consumer.capacity() as u64,
+            },
+        );
         let shared = Arc::new(Shared {
             // Those in the ring, one in each worker's hands, one in the trainer's and one it just let go of.
             pool: SlotPool::new(memory, threads + 1, depth + threads + 2, plan.clone()),
-            order: Order::new(self.dataset.len(), self.shuffle, self.seed),
+            order,
             steps,
             options,
             first_batch,
             num_batches,
             map: self.map,
+            ahead,
             counters: (0..=threads).map(|_| CachePadded::new(Counters::default())).collect(),
             plan,
         });
-        let (producer, consumer) = ordered_ring(depth, num_batches.map(|all| all - first_batch));
         let mut loader = Loader {
             worker: Worker::new(&shared.plan, threads),
             shared,

@@ -12,6 +12,7 @@
 //! arrives as an `Err` in the place of its batch; the batches after it are whole.
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod builder;
 #[cfg(feature = "cuda")]
 mod device;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+pub use ahead::{PageStats, Residency};
 pub use builder::LoaderBuilder;
 #[cfg(feature = "cuda")]
 pub use device::{DeviceBatch, DeviceLoader, DeviceOffsets, DeviceRagged, DeviceStats, DeviceTensor};
@@ -134,7 +136,9 @@ impl Loader {
     pub fn stats(&self) -> Stats {
         let ring = (self.consumer.ready(), self.consumer.capacity());
         let pinned = self.shared.pool.memory().pinned_bytes();
-        Stats::new(&self.shared.counters, &self.clock, self.received_here(), self.threads.len(), ring, pinned)
+        let pages = self.shared.ahead.stats(&self.shared.plan.dataset);
+        let threads = self.threads.len();
+        Stats::new(&self.shared.counters, &self.clock, self.received_here(), threads, ring, pinned, pages)
     }
 
     fn mark(&self) -> Mark {

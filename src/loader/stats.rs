@@ -8,6 +8,7 @@ use std::time::Duration;
 use crossbeam::utils::CachePadded;
 
 use super::Clock;
+use super::ahead::PageStats;
 use crate::batch::Batch;
 use crate::map::ProcessUsage;
 
@@ -83,6 +84,8 @@ pub struct Stats {
     pub minor_faults: u64,
     /// Page faults of the whole process that waited for a disk.
     pub major_faults: u64,
+    /// What was read ahead, and how much of the files is in memory.
+    pub pages: PageStats,
 }
 
 /// What a training job waits for.
@@ -105,6 +108,7 @@ impl Stats {
         threads: usize,
         ring: (usize, usize),
         (pinned_bytes, unpinned_bytes): (u64, u64),
+        pages: PageStats,
     ) -> Self {
         let usage = ProcessUsage::of_process();
         let read = |of: fn(&Counters) -> &AtomicU64| {
@@ -129,6 +133,7 @@ impl Stats {
             unpinned_bytes,
             minor_faults: usage.minor_faults - clock.usage.minor_faults,
             major_faults: usage.major_faults - clock.usage.major_faults,
+            pages,
         }
     }
 

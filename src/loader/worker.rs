@@ -8,6 +8,7 @@ use std::time::Instant;
 use arrow::buffer::Buffer;
 use crossbeam::utils::CachePadded;
 
+use super::ahead::LookAhead;
 use super::state::{LoaderState, Options, Progress};
 use super::stats::Counters;
 use crate::batch::{Batch, BatchPlan, BatchPool, Gatherer, MapBatch, RowSource, Turn};
@@ -27,6 +28,7 @@ pub(super) struct Shared {
     /// Batches in all epochs; `None` without end.
     pub(super) num_batches: Option<u64>,
     pub(super) map: Option<MapBatch>,
+    pub(super) ahead: LookAhead,
     /// One for each worker, the trainer's own hands last.
     pub(super) counters: Box<[CachePadded<Counters>]>,
 }
@@ -115,6 +117,7 @@ impl Worker {
     }
 
     fn try_make(&mut self, shared: &Shared, number: u64) -> Result<Made> {
+        shared.ahead.reach(shared, number);
         let (epoch, step) = shared.steps.locate(number);
         let order = match self.epoch {
             Some((known, order)) if known == epoch => order,

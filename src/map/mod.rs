@@ -93,20 +93,28 @@
 //! and files that are no regular files: their bytes cannot be read twice.
 
 mod advice;
+mod available;
 mod fork;
 mod guard;
+mod pages;
 mod preload;
 mod read;
 mod region;
+mod residence;
 #[cfg(target_os = "linux")]
 mod sigbus;
 #[cfg(target_os = "linux")]
 mod table;
 mod usage;
+mod window;
 
 pub use advice::Advice;
+pub(crate) use available::available_bytes;
 pub(crate) use fork::Birthplace;
 pub use guard::Guard;
+pub(crate) use pages::Pages;
 pub use preload::Preload;
 pub use region::{Immutable, MapOptions, Region};
+pub use residence::Residence;
 pub use usage::ProcessUsage;
+pub(crate) use window::{Window, join};

@@ -164,6 +164,37 @@ impl EpochOrder {
         matches!(self.0, Kind::Sequential(_))
     }
 
+    /// How many rows that lie together may come mixed: whoever reads them as they lie has to be so many ahead. 0 where
+    /// rows are not read together.
+    pub(crate) fn mixed_rows(&self) -> u64 {
+        match &self.0 {
+            Kind::Sequential(_) | Kind::Permuted(_) => 0,
+            Kind::Blocks(blocks) => blocks.group_rows(),
+        }
+    }
+
+    /// The position behind those among which the row at `position` is mixed.
+    pub(crate) fn mixed_until(&self, position: u64) -> u64 {
+        match &self.0 {
+            Kind::Sequential(_) => position + 1,
+            Kind::Permuted(permutation) => permutation.len(),
+            Kind::Blocks(blocks) => blocks.group_end(position),
+        }
+    }
+
+    /// Writes to `out` the rows that would be at positions `first..first + out.len()` if rows that lie together came as they
+    /// lie: at all positions before [`mixed_until`](Self::mixed_until) one, together, the same rows.
+    ///
+    /// # Panics
+    ///
+    /// If the positions do not all lie below [`len`](Self::len).
+    pub(crate) fn fill_unmixed(&self, first: u64, out: &mut [u64]) {
+        match &self.0 {
+            Kind::Blocks(blocks) => blocks.fill_unmixed(first, out),
+            Kind::Sequential(_) | Kind::Permuted(_) => self.fill(first, out),
+        }
+    }
+
     /// The row at `position`.
     ///
     /// # Panics
