@@ -27,6 +27,29 @@ pub enum Shuffle {
     /// Reads stay within `rows × blocks` rows for as many steps, so that a disk reads blocks and not rows, and data that
     /// has to be decoded (Parquet, compressed files) is decoded a few chunks at a time. The larger the group, the nearer to
     /// `Exact`: a batch holds rows of one group, each of its rows equally likely.
+    ///
+    /// How far that is from `Exact`, for an epoch of 262,144 rows sorted by 64 labels, in batches of 256
+    /// (`examples/06_block_quality.rs` makes the table). Rows at hand are those of a group, which have to be in memory at a
+    /// time. What counts for a batch is how many blocks it draws from, so take small blocks, and many. Likeness is the
+    /// correlation of the number of a row with that of the next, distance how far a row is from where it lies, as a share of
+    /// the dataset.
+    ///
+    /// | shuffle | rows at hand | blocks in a batch | labels in a batch | likeness of neighbours | distance |
+    /// |---|---|---|---|---|---|
+    /// | `none` | 0.1 % |  | 1.0 | 1.00 | 0.00 |
+    /// | `block:64x4` | 0.1 % | 4 | 3.9 | 0.24 | 0.33 |
+    /// | `block:64x16` | 0.4 % | 16 | 14.2 | 0.06 | 0.33 |
+    /// | `block:64x64` | 1.6 % | 63 | 40.2 | 0.01 | 0.33 |
+    /// | `block:64x256` | 6.2 % | 163 | 59.2 | 0.00 | 0.33 |
+    /// | `block:256x16` | 1.6 % | 16 | 14.2 | 0.07 | 0.32 |
+    /// | `block:256x64` | 6.2 % | 63 | 41.6 | 0.02 | 0.32 |
+    /// | `block:256x256` | 25.0 % | 162 | 59.8 | 0.01 | 0.32 |
+    /// | `block:1024x16` | 6.2 % | 16 | 14.5 | 0.04 | 0.33 |
+    /// | `block:1024x64` | 25.0 % | 63 | 41.6 | 0.00 | 0.33 |
+    /// | `exact` | 100.0 % |  | 62.9 | 0.00 | 0.33 |
+    ///
+    /// Over seeds a row comes at every position equally often where rows fill whole blocks; a shorter last block comes where
+    /// blocks end.
     Block {
         /// Rows in a block: those of a row group or a record batch, or what a disk reads well in one go. At least 1.
         rows: u64,
