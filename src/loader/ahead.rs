@@ -17,108 +17,25 @@
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::ops::Range;
-use std::str::FromStr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::residency::{PageStats, Residency};
 use super::worker::Shared;
 use crate::batch::BatchPlan;
 use crate::dataset::{Dataset, RowRuns};
-use crate::error::{Error, Result};
 use crate::map::{Pages, Residence, Window, available_bytes, join};
 use crate::sampler::{EpochOrder, Partition, Shuffle, Steps};
-
-/// Whether the data is to stay in memory, or to pass through it.
-///
-/// As text (`Display`, `FromStr`): `auto`, `resident`, `streaming`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Residency {
-    /// `Streaming` if the files are larger than nine tenths of the memory that the machine, and the control groups this
-    /// process is in, have for them; else `Resident`.
-    #[default]
-    Auto,
-    /// The files fit into memory: in the first epoch pages are read ahead, and stay.
-    Resident,
-    /// The files do not fit: pages are read ahead in every epoch, and let go of when no batch of the epoch needs them any
-    /// more. Under [`Shuffle::Exact`] rows of the same page come at any time, so nothing is let go of.
-    Streaming,
-}
-
-impl fmt::Display for Residency {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Residency::Auto => "auto",
-            Residency::Resident => "resident",
-            Residency::Streaming => "streaming",
-        })
-    }
-}
-
-impl FromStr for Residency {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "auto" => Ok(Residency::Auto),
-            "resident" => Ok(Residency::Resident),
-            "streaming" => Ok(Residency::Streaming),
-            _ => Err(Error::invalid(format!(
-                "expected a residency (`auto`, `resident` or `streaming`), found `{text}`"
-            ))),
-        }
-    }
-}
-
-/// What a loader did about the pages of its files.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct PageStats {
-    /// What was asked for or, of [`Residency::Auto`], decided; never `Auto`.
-    pub residency: Residency,
-    /// Bytes of the files.
-    pub file_bytes: u64,
-    /// Bytes of memory there were for them when the loader was built; `None` where the system does not say.
-    pub available_bytes: Option<u64>,
-    /// Bytes of the pages asked for ahead.
-    pub advised_bytes: u64,
-    /// Bytes of the pages let go of.
-    pub released_bytes: u64,
-    /// How much of the files mapped so far is in memory; `None` where nothing is mapped, or the system does not tell.
-    pub residence: Option<Residence>,
-}
-
-impl fmt::Display for PageStats {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let megabytes = |bytes: u64| bytes as f64 / 1e6;
-        write!(f, "{}: files of {:.1} MB", self.residency, megabytes(self.file_bytes))?;
-        if let Some(available) = self.available_bytes {
-            write!(f, ", {:.1} MB of memory for them", megabytes(available))?;
-        }
-        let (advised, released) = (megabytes(self.advised_bytes), megabytes(self.released_bytes));
-        write!(f, "; {advised:.1} MB read ahead, {released:.1} MB let go of")?;
-        match &self.residence {
-            None => write!(f, "; the system does not tell how much is in memory"),
-            Some(Residence { mapped_bytes, sampled_bytes, .. }) if self.file_bytes > 0 => {
-                let share = 100.0 * self.residence.map_or(0.0, |residence| residence.share());
-                write!(f, "; {share:.1} % of {:.1} MB mapped in memory", megabytes(*mapped_bytes))?;
-                if sampled_bytes < mapped_bytes {
-                    write!(f, " (of {:.1} MB sampled)", megabytes(*sampled_bytes))?;
-                }
-                Ok(())
-            }
-            Some(_) => Ok(()),
-        }
-    }
-}
 
 /// Batches looked ahead at most, however small they are.
 const MOST_BATCHES: u64 = 256;
 
 /// Bytes asked for in one go at most, so that the batch at hand does not wait for those to come.
 const STRIDE_BYTES: u64 = 16 << 20;
+
+/// Bytes let go of in one go.
+const RELEASE_BYTES: u64 = 4 << 20;
 
 /// Batches left alone at most where those before them were in memory.
 const MOST_REST: u64 = 1024;
@@ -143,6 +60,8 @@ pub(super) struct LookAhead {
 struct Plan {
     limit_bytes: u64,
     releases: bool,
+    /// Bytes that are let go of at a time, at least.
+    release_bytes: u64,
     probes: bool,
     /// Whether blocks are read whole, by groups.
     reads_groups: bool,
@@ -173,6 +92,8 @@ struct State {
     rows: Vec<u64>,
     runs: RowRuns,
     fresh: Vec<Range<u64>>,
+    /// Pages to let go of, until they are worth a call.
+    left: Vec<Range<u64>>,
 }
 
 /// What a loader is built with, as far as looking ahead depends on it.
@@ -192,13 +113,7 @@ impl LookAhead {
     pub(super) fn new(plan: &BatchPlan, ahead: &Ahead<'_>) -> Self {
         let file_bytes = plan.dataset.mapped_bytes();
         let available_bytes = available_bytes();
-        let residency = match ahead.residency {
-            Residency::Auto if available_bytes.is_some_and(|available| file_bytes > available / 10 * 9) => {
-                Residency::Streaming
-            }
-            Residency::Auto => Residency::Resident,
-            said => said,
-        };
+        let residency = ahead.residency.decide(file_bytes, available_bytes);
         let streams = residency == Residency::Streaming;
         let mixed_rows = ahead.order.mixed_rows();
         // A rank needs its share of each block: where rows are long, most pages are for others.
@@ -215,6 +130,7 @@ impl LookAhead {
             plan: Plan {
                 limit_bytes: ahead.limit_bytes as u64,
                 releases: streams && ahead.shuffle != Shuffle::Exact,
+                release_bytes: RELEASE_BYTES.min(ahead.limit_bytes as u64 / 4),
                 // Who says that nothing stays need not be asked whether it did.
                 probes: ahead.residency != Residency::Streaming,
                 reads_groups,
@@ -238,6 +154,7 @@ impl LookAhead {
                 rows: Vec::new(),
                 runs: RowRuns::default(),
                 fresh: Vec::new(),
+                left: Vec::new(),
             }),
         }
     }
@@ -290,12 +207,18 @@ impl LookAhead {
     /// Lets go of what only batches needed that were handed over when `claimed` could be claimed.
     fn release(&self, plan: &Plan, state: &mut State, claimed: u64) {
         let Some(done) = claimed.checked_sub(plan.depth).filter(|&done| done >= plan.first) else { return };
-        let mut left = Vec::new();
-        state.window.done(done, &mut left);
-        if plan.releases && !left.is_empty() {
-            join(&mut left);
-            state.pages.evict(&left);
-            self.released_bytes.fetch_add(state.bytes(&left), Ordering::Relaxed);
+        let State { window, left, .. } = &mut *state;
+        window.done(done, left);
+        if !plan.releases {
+            left.clear();
+            return;
+        }
+        let bytes = state.bytes(&state.left);
+        if bytes >= plan.release_bytes {
+            join(&mut state.left);
+            state.pages.evict(&state.left);
+            state.left.clear();
+            self.released_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
     }
 

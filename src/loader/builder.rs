@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use crossbeam::utils::CachePadded;
 
-use super::ahead::{Ahead, LookAhead, Residency};
+use super::ahead::{Ahead, LookAhead};
+use super::residency::Residency;
 use super::state::{LoaderState, Options, Progress};
 use super::stats::Counters;
 use super::worker::{Shared, Worker};

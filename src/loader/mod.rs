@@ -17,6 +17,7 @@ mod builder;
 #[cfg(feature = "cuda")]
 mod device;
 mod record_input;
+mod residency;
 mod state;
 mod stats;
 mod worker;
@@ -26,11 +27,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-pub use ahead::{PageStats, Residency};
 pub use builder::LoaderBuilder;
 #[cfg(feature = "cuda")]
 pub use device::{DeviceBatch, DeviceLoader, DeviceOffsets, DeviceRagged, DeviceStats, DeviceTensor};
 pub use record_input::{RecordInput, RecordInputBuilder};
+pub use residency::{PageStats, Residency};
 pub use state::LoaderState;
 pub use stats::{Bound, Stats};
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crossbeam::utils::CachePadded;
 
 use super::Clock;
-use super::ahead::PageStats;
+use super::residency::PageStats;
 use crate::batch::Batch;
 use crate::map::ProcessUsage;
 
