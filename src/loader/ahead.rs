@@ -29,7 +29,7 @@ use crate::map::{Pages, Residence, Window, available_bytes, join};
 use crate::sampler::{EpochOrder, Partition, Shuffle, Steps};
 
 /// Batches looked ahead at most, however small they are.
-const MOST_BATCHES: u64 = 256;
+const MOST_BATCHES: u64 = 1024;
 
 /// Bytes asked for in one go at most, so that the batch at hand does not wait for those to come.
 const STRIDE_BYTES: u64 = 16 << 20;
@@ -187,14 +187,15 @@ impl LookAhead {
             state.ahead_bytes -= bytes;
             state.ahead.pop_front();
         }
+        state.next = state.next.max(claimed);
+        // Further each time, up to the bound: the first batch comes at once.
+        let most_batches = (2 * (claimed - plan.first)).min(MOST_BATCHES);
         // Few long strides rather than many short ones.
-        if state.next > due && state.ahead_bytes > plan.limit_bytes / 4 * 3 {
+        let is_far = state.next.saturating_sub(due) > most_batches / 4 * 3;
+        if state.next > due && (is_far || state.ahead_bytes > plan.limit_bytes / 4 * 3) {
             return;
         }
-        state.next = state.next.max(claimed);
-        // Two more batches each time, up to the bound: the first batch comes at once.
-        let most = due.saturating_add((2 * (claimed - plan.first)).min(MOST_BATCHES));
-        let most = most.min(plan.end.map_or(u64::MAX, |end| end - 1));
+        let most = due.saturating_add(most_batches).min(plan.end.map_or(u64::MAX, |end| end - 1));
         // After a rest a single one tells whether pages are in memory still.
         let most = if state.rest > 0 { most.min(state.next) } else { most };
         if state.has_index {
