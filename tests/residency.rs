@@ -6,6 +6,8 @@ use std::path::Path;
 use forebay::convert::{ConvertOptions, convert};
 use forebay::map::{Advice, MapOptions, Region};
 use forebay::{Batch, Dataset, ErrorKind, Loader, Partition, Remainder, Residency, Shuffle};
+use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
 use proptest::prelude::*;
 
 const ROWS: usize = 6000;
@@ -169,6 +171,34 @@ fn an_epoch_in_order_is_read_once_and_let_go_of() {
             "{shuffle}: {released:.3} of the bytes let go of, not {expected:.3?}"
         );
         assert!(most < 0.7, "{shuffle}: {most:.2} of the bytes in memory at a time");
+    }
+}
+
+/// Rows that differ in length, records to be parsed, and row groups to be decoded: all of their bytes are asked for.
+#[test]
+fn every_kind_of_file_is_read_ahead() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(dataset(folder.path()));
+    let parquet = folder.path().join("numbers.parquet");
+    let table = Dataset::open(folder.path().join("numbers")).unwrap().gather(&(0..2000).collect::<Vec<_>>());
+    let table = table.unwrap();
+    let groups = WriterProperties::builder().set_max_row_group_row_count(Some(300)).build();
+    let file = std::fs::File::create(&parquet).unwrap();
+    let mut writer = ArrowWriter::try_new(file, table.schema(), Some(groups)).unwrap();
+    writer.write(&table).unwrap();
+    writer.close().unwrap();
+    for path in [folder.path().join("text"), folder.path().join("lines.txt"), parquet] {
+        let dataset = Dataset::open(&path).unwrap();
+        for shuffle in [Shuffle::None, Shuffle::Block { rows: 100, blocks: 3 }] {
+            let loader = Loader::builder(&dataset).batch_size(50).shuffle(shuffle).depth(2);
+            let mut loader = loader.residency(Residency::Streaming).build().unwrap();
+            loader.by_ref().for_each(|batch| drop(batch.unwrap()));
+            let pages = loader.stats().pages;
+            let share = pages.advised_bytes as f64 / pages.file_bytes as f64;
+            assert!(share > 0.9, "{}, {shuffle}: {share:.2} of the bytes asked for", path.display());
+            // In order once, but for what two batches share after the first was handed over.
+            assert!(share < 1.2 || shuffle != Shuffle::None, "{}: {share:.2}", path.display());
+        }
     }
 }
 
