@@ -56,6 +56,27 @@ fn new_epoch(c: &mut Criterion) {
     c.bench_function("epoch", |b| b.iter(|| black_box(&order).epoch(black_box(1))));
 }
 
+/// From nothing but a seed to a batch far into an epoch of 10¹² rows: all that a seek is.
+fn seek(c: &mut Criterion) {
+    const ROWS: u64 = 1_000_000_000_000;
+    const POSITION: u64 = 100_000_000_000;
+    let mut group = c.benchmark_group("seek to position 10^11 of 10^12");
+    for shuffle in [Shuffle::Exact, Shuffle::Block { rows: 4096, blocks: 256 }] {
+        let batch = |rows: &mut [u64]| {
+            Order::new(black_box(ROWS), shuffle, black_box(42)).epoch(black_box(3)).fill(POSITION, rows)
+        };
+        let mut rows = [0; BATCH_SIZE];
+        batch(&mut rows);
+        let epoch = Order::new(ROWS, shuffle, 42).epoch(3);
+        assert!(rows.iter().zip(POSITION..).all(|(&row, position)| row == epoch.get(position)));
+        group.bench_function(format!("{shuffle}, one row"), |b| b.iter(|| batch(black_box(&mut rows[..1]))));
+        group.bench_function(format!("{shuffle}, a batch of {BATCH_SIZE}"), |b| {
+            b.iter(|| batch(black_box(&mut rows)));
+        });
+    }
+    group.finish();
+}
+
 fn audit_of_a_batch(c: &mut Criterion) {
     let rows: Vec<u64> = (0..BATCH_SIZE as u64).collect();
     let mut audit = Audit::default();
@@ -72,5 +93,5 @@ fn audit_of_a_batch(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, rows_of_a_batch, new_epoch, audit_of_a_batch);
+criterion_group!(benches, rows_of_a_batch, new_epoch, seek, audit_of_a_batch);
 criterion_main!(benches);

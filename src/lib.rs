@@ -112,7 +112,9 @@ pub use batch::{
 pub use dataset::{Dataset, Mixture, MixtureBuilder, OpenOptions, Source, Weight};
 pub use error::{Error, ErrorKind, Location, Result};
 pub use layout::{ColumnKind, DType, Element, tensor_field};
-pub use loader::{Bound, Loader, LoaderBuilder, LoaderState, RecordInput, RecordInputBuilder, Stats};
+pub use loader::{
+    Bound, Loader, LoaderBuilder, LoaderState, PageStats, RecordInput, RecordInputBuilder, Residency, Stats,
+};
 #[cfg(feature = "cuda")]
 pub use loader::{DeviceBatch, DeviceLoader, DeviceOffsets, DeviceRagged, DeviceStats, DeviceTensor};
 pub use map::{Guard, Immutable, Preload};

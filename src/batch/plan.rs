@@ -133,6 +133,12 @@ impl BatchPlan {
         })
     }
 
+    /// The columns of the dataset that are read for a batch.
+    pub(crate) fn columns_read(&self) -> impl Iterator<Item = &PlannedColumn> {
+        let inputs = self.map_rows.iter().flat_map(|rows| &rows.inputs().columns);
+        self.columns.iter().chain(inputs)
+    }
+
     pub(crate) fn num_columns(&self) -> usize {
         self.schema.fields().len()
     }

@@ -43,6 +43,7 @@ pub mod npy;
 pub(crate) mod npz;
 pub(crate) mod parquet;
 mod piece;
+pub(crate) mod places;
 #[cfg(test)]
 mod real;
 pub(crate) mod records;

@@ -15,6 +15,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{ByteArrayType, DataType, Field};
 
 use super::extents::Extents;
+use super::places::Visit;
 use super::records::{InflatedRecords, Records};
 use super::tensor::TensorFile;
 use crate::error::{Error, ErrorKind, Result};
@@ -110,6 +111,9 @@ pub(crate) enum Values {
 pub(crate) trait Decode: Send + Sync {
     /// The whole column of the chunk, in memory we own.
     fn decode(&self, column: usize) -> Result<Decoded>;
+
+    /// Visits the bytes of the file that the column is decoded from.
+    fn places(&self, column: usize, visit: &mut Visit<'_>);
 }
 
 /// A column that was decoded.

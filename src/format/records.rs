@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::piece::Span;
+use super::places::{Visit, within};
 use super::tfrecord;
 use crate::error::{Error, Result};
 use crate::layout::{DecodeInto, RowMut};
@@ -133,6 +134,11 @@ impl RecordMap {
     /// What the records are, in a few words for people.
     pub(crate) fn what(&self) -> &'static str {
         self.decoder.what()
+    }
+
+    /// Visits the bytes that hold the starts and the end of `rows`.
+    pub(super) fn start_places(&self, rows: &Range<u64>, visit: &mut Visit<'_>) {
+        within(&self.starts, rows.start * self.start_bytes..(rows.end + 1) * self.start_bytes, visit);
     }
 
     /// Where the starts lie.

@@ -9,8 +9,10 @@ use std::time::Instant;
 
 use crossbeam::utils::CachePadded;
 
+use super::ahead::{Ahead, LookAhead};
 use super::ledger::Ledger;
 use super::packing::Packing;
+use super::residency::Residency;
 use super::state::{LoaderState, Options, Progress};
 use super::stats::Counters;
 use super::worker::{Shared, Worker};
@@ -34,6 +36,9 @@ const DEPTH_BATCHES: usize = 16;
 /// Bytes of batches a loader keeps ready at most, where the depth is left to it.
 const DEPTH_BYTES: usize = 256 << 20;
 
+/// Bytes of pages asked for ahead of the batches being made, where that is left to it.
+const LOOK_AHEAD_BYTES: usize = 64 << 20;
+
 /// Batches sent to a device ahead of the trainer: one that is being copied while another waits.
 #[cfg(feature = "cuda")]
 const DEVICE_DEPTH_BATCHES: usize = 2;
@@ -53,6 +58,8 @@ pub struct LoaderBuilder {
     pub(super) partition: Partition,
     pub(super) threads: Option<usize>,
     pub(super) depth: Option<usize>,
+    pub(super) residency: Residency,
+    pub(super) look_ahead_bytes: usize,
     pub(super) staging: Staging,
     #[cfg(feature = "cuda")]
     pub(super) device_depth: usize,
@@ -83,6 +90,8 @@ impl LoaderBuilder {
             partition: Partition::default(),
             threads: None,
             depth: None,
+            residency: Residency::default(),
+            look_ahead_bytes: LOOK_AHEAD_BYTES,
             staging: Staging::default(),
             #[cfg(feature = "cuda")]
             device_depth: DEVICE_DEPTH_BATCHES,
@@ -178,6 +187,39 @@ impl LoaderBuilder {
     /// where they would take more than 256 MiB.
     pub fn depth(mut self, batches: usize) -> Self {
         self.depth = Some(batches);
+        self
+    }
+
+    /// Whether the files fit into memory, or pass through it. Default: [`Residency::Auto`], which compares their size with
+    /// the memory there is; what it decided is in [`PageStats`](crate::PageStats). The batches are the same in any case.
+    ///
+    /// ```
+    /// use forebay::{Dataset, Loader, Residency, Shuffle};
+    ///
+    /// # fn main() -> forebay::Result<()> {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("lines.txt");
+    /// std::fs::write(&path, "a\nb\nc\n").unwrap();
+    /// let mut loader = Loader::builder(&Dataset::open(&path)?)
+    ///     .shuffle(Shuffle::Block { rows: 4096, blocks: 16 })
+    ///     .residency(Residency::Streaming) // larger than memory: read ahead, let go of what is behind
+    ///     .look_ahead_bytes(256 << 20)
+    ///     .build()?;
+    /// assert_eq!(loader.by_ref().count(), 3);
+    /// println!("{}", loader.stats().pages); // what was read ahead, and how much is in memory
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn residency(mut self, residency: Residency) -> Self {
+        self.residency = residency;
+        self
+    }
+
+    /// Bytes of pages that are read ahead of the batches being made; a group of blocks
+    /// ([`Shuffle::Block`]) more where rows come mixed. With 0 a page is read when it is touched, and none is let go of; so it
+    /// is with [`pack`](Self::pack) and [`bucket_by_length`](Self::bucket_by_length) in any case. Default: 64 MiB.
+    pub fn look_ahead_bytes(mut self, bytes: usize) -> Self {
+        self.look_ahead_bytes = bytes;
         self
     }
 
@@ -333,6 +375,22 @@ impl LoaderBuilder {
         });
         let buckets = self.bucketing(&steps, depth)?;
         let memory = SlotMemory::new(self.staging, self.pinned_cap_bytes)?;
+        let (producer, consumer) = ordered_ring(depth, num_batches.map(|all| all - first_batch));
+        let grouped = packing.is_some() || buckets.is_some();
+        let ahead = LookAhead::new(
+            &plan,
+            &Ahead {
+                residency: self.residency,
+                // Rows that are put together by their lengths do not come by their positions.
+                limit_bytes: if grouped { 0 } else { self.look_ahead_bytes },
+                shuffle: self.shuffle,
+                partition: self.partition,
+                steps: &steps,
+                order: &order.epoch(epoch),
+                batches: first_batch..num_batches.unwrap_or(u64::MAX),
+                depth: consumer.capacity() as u64,
+            },
+        );
         let shared = Arc::new(Shared {
             // Those in the ring, one in each worker's hands, one in the trainer's and one it just let go of.
             pool: SlotPool::new(memory, threads + 1, depth + threads + 2, plan.clone()),
@@ -346,10 +404,10 @@ impl LoaderBuilder {
             on_bad_record: self.on_bad_record,
             first_batch,
             num_batches,
+            ahead,
             counters: (0..=threads).map(|_| CachePadded::new(Counters::default())).collect(),
             plan,
         });
-        let (producer, consumer) = ordered_ring(depth, num_batches.map(|all| all - first_batch));
         let mut loader = Loader {
             worker: Worker::new(&shared.plan, threads),
             shared,

@@ -12,6 +12,7 @@
 //! arrives as an `Err` in the place of its batch; the batches after it are whole.
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod buckets;
 mod builder;
 #[cfg(feature = "cuda")]
@@ -19,6 +20,7 @@ mod device;
 mod ledger;
 mod packing;
 mod record_input;
+mod residency;
 mod state;
 mod stats;
 mod worker;
@@ -32,6 +34,7 @@ pub use builder::LoaderBuilder;
 #[cfg(feature = "cuda")]
 pub use device::{DeviceBatch, DeviceLoader, DeviceOffsets, DeviceRagged, DeviceStats, DeviceTensor};
 pub use record_input::{RecordInput, RecordInputBuilder};
+pub use residency::{PageStats, Residency};
 pub use state::LoaderState;
 pub use stats::{Bound, Stats};
 
@@ -151,7 +154,8 @@ impl Loader {
         let ring = (self.consumer.ready(), self.consumer.capacity());
         let pinned = self.shared.pool.memory().pinned_bytes();
         let counts = (self.received_here(), self.ledger.skipped());
-        Stats::new(&self.shared.counters, &self.clock, counts, self.threads.len(), ring, pinned)
+        let pages = self.shared.ahead.stats(&self.shared.plan.dataset);
+        Stats::new(&self.shared.counters, &self.clock, counts, self.threads.len(), ring, pinned, pages)
     }
 
     fn mark(&self) -> Mark {

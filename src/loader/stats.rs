@@ -8,6 +8,7 @@ use std::time::Duration;
 use crossbeam::utils::CachePadded;
 
 use super::Clock;
+use super::residency::PageStats;
 use crate::batch::Batch;
 use crate::map::ProcessUsage;
 
@@ -85,6 +86,8 @@ pub struct Stats {
     pub minor_faults: u64,
     /// Page faults of the whole process that waited for a disk.
     pub major_faults: u64,
+    /// What was read ahead, and how much of the files is in memory.
+    pub pages: PageStats,
 }
 
 /// What a training job waits for.
@@ -110,6 +113,7 @@ impl Stats {
         threads: usize,
         ring: (usize, usize),
         (pinned_bytes, unpinned_bytes): (u64, u64),
+        pages: PageStats,
     ) -> Self {
         let usage = ProcessUsage::of_process();
         let read = |of: fn(&Counters) -> &AtomicU64| {
@@ -135,6 +139,7 @@ impl Stats {
             unpinned_bytes,
             minor_faults: usage.minor_faults - clock.usage.minor_faults,
             major_faults: usage.major_faults - clock.usage.major_faults,
+            pages,
         }
     }
 

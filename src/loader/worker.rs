@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use crossbeam::utils::CachePadded;
 
+use super::ahead::LookAhead;
 use super::buckets::Buckets;
 use super::packing::Packing;
 use super::state::{LoaderState, Options, Progress};
@@ -35,6 +36,7 @@ pub(super) struct Shared {
     pub(super) first_batch: u64,
     /// Batches in all epochs; `None` without end.
     pub(super) num_batches: Option<u64>,
+    pub(super) ahead: LookAhead,
     /// One for each worker, the trainer's own hands last.
     pub(super) counters: Box<[CachePadded<Counters>]>,
 }
@@ -153,6 +155,7 @@ impl Worker {
     }
 
     fn try_make(&mut self, shared: &Shared, number: u64) -> Result<Made> {
+        shared.ahead.reach(shared, number);
         let (epoch, step) = shared.steps.locate(number);
         let (_, order) = match &mut self.epoch {
             Some(known) if known.0 == epoch => known,

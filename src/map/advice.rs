@@ -22,14 +22,16 @@ pub enum Advice {
     /// Let go of these pages: they leave this process, and the page cache too when memory is short and no
     /// other process uses them. Reading them again costs a fault, and a read where the cache has let go.
     DontNeed,
+    /// As `DontNeed`, and the page cache lets go at once of those that no process has mapped.
+    Evict,
 }
 
 impl Region {
     /// Tells the kernel how the bytes in `range` will be used. Does nothing for memory of our own, and
     /// nothing outside Unix.
     ///
-    /// The kernel thinks in pages: [`Advice::DontNeed`] means the pages that lie wholly within the range (the
-    /// file's last page, though short, is whole), any other advice the pages that it touches.
+    /// The kernel thinks in pages: [`Advice::DontNeed`] and [`Advice::Evict`] mean the pages that lie wholly within the
+    /// range (the file's last page, though short, is whole), any other advice the pages that it touches.
     ///
     /// # Errors
     ///
@@ -53,13 +55,18 @@ impl Region {
             Advice::Random => self.madvise(touched, libc::MADV_RANDOM),
             Advice::Sequential => self.madvise(touched, libc::MADV_SEQUENTIAL),
             Advice::WillNeed => self.madvise(touched, libc::MADV_WILLNEED),
-            Advice::DontNeed => {
+            Advice::DontNeed | Advice::Evict => {
                 let whole = whole_pages(&span, self.len());
                 // Letting go of a page that was used lately marks it as worth keeping, unless it is called
                 // cold first. Kernels before 5.4 do not know the word, which costs nothing but that.
                 #[cfg(target_os = "linux")]
                 let _ = self.madvise(whole.clone(), libc::MADV_COLD);
-                self.madvise(whole, libc::MADV_DONTNEED)
+                let released = self.madvise(whole.clone(), libc::MADV_DONTNEED);
+                #[cfg(target_os = "linux")]
+                if advice == Advice::Evict && !whole.is_empty() {
+                    self.forget_cached(&whole);
+                }
+                released
             }
         };
         advised.map_err(|source| {
@@ -68,57 +75,15 @@ impl Region {
         })
     }
 
-    /// How many of the bytes in `range` lie in memory now, rather than only on disk.
-    ///
-    /// Linux tells the truth only to those who own the file or may write to it; to all others every page of
-    /// a mapped file seems to be in memory.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Malformed`] if the range does not lie within the region; [`ErrorKind::Io`] if the kernel
-    /// refuses; [`ErrorKind::Unsupported`] anywhere but on Linux.
-    pub fn resident_bytes(&self, range: Range<u64>) -> Result<u64> {
-        let span = self.span(range)?;
-        #[cfg(target_os = "linux")]
-        return self.resident_in(span);
-        #[cfg(not(target_os = "linux"))]
-        {
-            let _ = span;
-            Err(self.locate(Error::unsupported("only Linux says which pages lie in memory")))
-        }
-    }
-
+    /// Has the page cache let go of the pages of `span` that nobody has mapped.
     #[cfg(target_os = "linux")]
-    fn resident_in(&self, span: Range<usize>) -> Result<u64> {
-        /// How many pages are asked for in one call.
-        const WINDOW: usize = 1 << 14;
-        let page = page_bytes();
-        let base = self.as_ptr().addr();
-        let (start, end) = (base + span.start, base + span.end);
-        let mut states = [0u8; WINDOW];
-        let mut resident = 0;
-        // Memory of our own need not begin on a page; its first page is asked for whole.
-        let mut at = start - start % page;
-        while at < end {
-            let pages = (end - at).div_ceil(page).min(WINDOW);
-            // SAFETY: `mincore` reads no memory, and writes one byte for each of the `pages` pages from `at`
-            // on, for which `states` has room.
-            let status = unsafe { libc::mincore(at as *mut _, pages * page, states.as_mut_ptr()) };
-            if status != 0 {
-                let source = std::io::Error::last_os_error();
-                let message = format!("cannot ask which pages lie in memory: {source}");
-                return Err(self.locate(Error::new(ErrorKind::Io, message).with_source(source)));
-            }
-            for state in &states[..pages] {
-                let next = at + page;
-                // The lowest bit says so; the others are reserved.
-                if state & 1 == 1 {
-                    resident += (next.min(end) - at.max(start)) as u64;
-                }
-                at = next;
-            }
-        }
-        Ok(resident)
+    fn forget_cached(&self, span: &Range<usize>) {
+        use std::os::fd::AsRawFd;
+        let Some(file) = self.file() else { return };
+        let (start, len) = (span.start as libc::off_t, span.len() as libc::off_t);
+        // Advice: a system that does not take it keeps the pages until it wants their memory.
+        // SAFETY: the descriptor is open as long as `file` lives; no memory is involved.
+        unsafe { libc::posix_fadvise(file.as_raw_fd(), start, len, libc::POSIX_FADV_DONTNEED) };
     }
 
     /// `madvise` for the pages of `span`, which begins on a page and lies within the mapped file. No pages,
@@ -160,6 +125,12 @@ pub(super) fn page_bytes() -> usize {
     // SAFETY: asks for a constant of the system; no memory is involved.
     let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     usize::try_from(bytes).ok().filter(|bytes| bytes.is_power_of_two()).expect("pages have a size")
+}
+
+/// A guess where pages are of no consequence.
+#[cfg(not(unix))]
+pub(super) fn page_bytes() -> usize {
+    4096
 }
 
 #[cfg(all(test, unix))]

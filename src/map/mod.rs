@@ -93,11 +93,14 @@
 //! and files that are no regular files: their bytes cannot be read twice.
 
 mod advice;
+mod available;
 mod fork;
 mod guard;
+mod pages;
 mod preload;
 mod read;
 mod region;
+mod residence;
 mod same_file;
 #[cfg(target_os = "linux")]
 mod shared;
@@ -106,11 +109,16 @@ mod sigbus;
 #[cfg(target_os = "linux")]
 mod table;
 mod usage;
+mod window;
 
 pub use advice::Advice;
+pub(crate) use available::available_bytes;
 pub(crate) use fork::Birthplace;
 pub use guard::Guard;
+pub(crate) use pages::Pages;
 pub use preload::Preload;
 pub use region::{Immutable, MapOptions, Region};
+pub use residence::Residence;
 pub(crate) use same_file::is_at;
 pub use usage::ProcessUsage;
+pub(crate) use window::{Window, join};

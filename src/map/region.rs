@@ -373,6 +373,13 @@ impl fmt::Debug for Region {
     }
 }
 
+#[cfg(unix)]
+impl std::os::fd::AsRawFd for FileMap {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.file.as_raw_fd()
+    }
+}
+
 impl FileMap {
     fn new(path: &Path, options: &MapOptions) -> Result<FileMap> {
         let file = open(path).map_err(|source| Error::io(path, "open the file", source))?;
@@ -396,6 +403,21 @@ impl FileMap {
     #[cfg(target_os = "linux")]
     pub(super) fn handle(&self) -> &File {
         &self.file
+    }
+
+    /// Whether the file belongs to the user of this process, or may be written to by it.
+    #[cfg(target_os = "linux")]
+    pub(super) fn is_ours(&self) -> bool {
+        use std::os::unix::{ffi::OsStrExt, fs::MetadataExt};
+        // SAFETY: asks for a number; no memory is involved.
+        let user = unsafe { libc::geteuid() };
+        let is_owner = || self.file.metadata().is_ok_and(|metadata| metadata.uid() == user);
+        let may_write = || {
+            let path = std::ffi::CString::new(self.path.as_os_str().as_bytes());
+            // SAFETY: the path ends in a zero byte.
+            path.is_ok_and(|path| unsafe { libc::access(path.as_ptr(), libc::W_OK) } == 0)
+        };
+        user == 0 || is_owner() || may_write()
     }
 
     /// Where the map lies.

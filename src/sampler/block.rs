@@ -1,6 +1,7 @@
 //! A random order that stays in one region of the dataset for a while.
 #![forbid(unsafe_code)]
 
+use super::feistel::LANES;
 use super::key::epoch_key;
 use super::permutation::{Permutation, check_range};
 
@@ -93,6 +94,25 @@ impl BlockOrder {
         Group { start, len, order }
     }
 
+    /// Rows in a group, all but those with the short block and the last.
+    pub(super) fn group_rows(&self) -> u64 {
+        (self.block_rows * self.group_blocks).min(self.len)
+    }
+
+    /// The position behind the group that `position` lies in.
+    pub(super) fn group_end(&self, position: u64) -> u64 {
+        check_range(position, 1, self.len);
+        let group = self.group_of(position);
+        group.start + group.len
+    }
+
+    /// Writes the rows of places `first..first + out.len()` of the sequence of blocks, before rows are permuted.
+    pub(super) fn fill_unmixed(&self, first: u64, out: &mut [u64]) {
+        check_range(first, out.len(), self.len);
+        out.iter_mut().zip(0..).for_each(|(row, at)| *row = at);
+        self.rows_of::<LANES>(first, out);
+    }
+
     #[inline]
     pub(super) fn get(&self, position: u64) -> u64 {
         check_range(position, 1, self.len);
@@ -178,6 +198,34 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_group_is_a_run_of_the_unmixed_sequence() {
+        for (len, block_rows, group_blocks) in [(997, 16, 5), (100, 10, 10), (64, 7, 1), (50, 100, 2)] {
+            let order = BlockOrder::new(len, block_rows, group_blocks, 3);
+            let mut unmixed = vec![0; len as usize];
+            order.fill_unmixed(0, &mut unmixed);
+            let mut start = 0;
+            while start < len {
+                let end = order.group_end(start);
+                assert!(end > start && end - start <= order.group_rows());
+                assert!((start..end).all(|position| order.group_end(position) == end));
+                let mut mixed: Vec<u64> = (start..end).map(|position| order.get(position)).collect();
+                let mut group = unmixed[start as usize..end as usize].to_vec();
+                // Blocks come whole, their rows as they lie.
+                for run in group.chunk_by(|row, next| row + 1 == *next) {
+                    assert!(run[0] % block_rows.min(len) == 0, "{run:?}");
+                }
+                mixed.sort_unstable();
+                group.sort_unstable();
+                assert_eq!(mixed, group);
+                start = end;
+            }
+            let mut part = [0; 7];
+            order.fill_unmixed(len / 2, &mut part);
+            assert_eq!(part, unmixed[len as usize / 2..][..7]);
         }
     }
 

@@ -74,6 +74,23 @@ impl SingleEpoch {
         }
     }
 
+    /// As [`EpochOrder::mixed_rows`](super::EpochOrder::mixed_rows).
+    pub(super) fn mixed_rows(&self) -> u64 {
+        match self {
+            SingleEpoch::Sequential(_) | SingleEpoch::Permuted(_) => 0,
+            SingleEpoch::Blocks(blocks) => blocks.group_rows(),
+        }
+    }
+
+    /// As [`EpochOrder::mixed_until`](super::EpochOrder::mixed_until).
+    pub(super) fn mixed_until(&self, position: u64) -> u64 {
+        match self {
+            SingleEpoch::Sequential(_) => position + 1,
+            SingleEpoch::Permuted(permutation) => permutation.len(),
+            SingleEpoch::Blocks(blocks) => blocks.group_end(position),
+        }
+    }
+
     /// Writes the rows of positions `first..first + out.len()` to `out`; always inlined, as
     /// [`Permutation::fill_inlined`] is.
     #[inline(always)]

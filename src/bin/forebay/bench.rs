@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use forebay::map::ProcessUsage;
-use forebay::{Batch, Dataset, Loader, LoaderBuilder, Preload, Remainder, Result, Shuffle, Staging};
+use forebay::{
+    Batch, Dataset, Loader, LoaderBuilder, Preload, Remainder, Residency, Result, Shuffle, Staging,
+};
 #[cfg(not(feature = "cuda"))]
 use forebay::{Error, ErrorKind};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -61,11 +63,20 @@ pub struct Bench {
     /// What is brought into memory first.
     #[arg(long, value_enum, default_value_t = PreloadArg::No)]
     preload: PreloadArg,
+    /// Whether the files are to stay in memory or to pass through it: auto, resident or streaming.
+    #[arg(long, default_value = "auto")]
+    residency: Residency,
+    /// Bytes of pages read ahead of the batches being made; 0 for none.
+    #[arg(long)]
+    look_ahead_bytes: Option<usize>,
     /// How many epochs; by default as many as take about five seconds.
     #[arg(long)]
     epochs: Option<u64>,
     #[command(flatten)]
     bad_records: BadRecordArgs,
+    /// End after so many seconds, whether the epochs are over or not.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: Option<u64>,
     /// Print one line of JSON.
     #[arg(long)]
     json: bool,
@@ -113,11 +124,17 @@ impl Bench {
             Some(epochs) => builder.epochs(epochs).build()?,
             None => builder.repeat().build()?,
         };
+        let before = loader.stats().pages.residence;
         let bar = ProgressBar::new_spinner();
         bar.set_style(
             ProgressStyle::with_template("{spinner} {msg}")
                 .unwrap_or_else(|_| ProgressStyle::default_spinner()),
         );
+        let end_after = match (self.seconds, self.epochs) {
+            (Some(seconds), _) => Duration::from_secs(seconds),
+            (None, None) => SECONDS,
+            (None, Some(_)) => Duration::MAX,
+        };
         let (mut rows, mut bytes, mut batches) = (0u64, 0u64, 0u64);
         let mut first_batch = None;
         let started = Instant::now();
@@ -136,15 +153,15 @@ impl Bench {
                     bytes as f64 / elapsed.as_secs_f64() / 1e9
                 ));
                 bar.tick();
-                if self.epochs.is_none() && elapsed >= SECONDS {
-                    break;
-                }
+            }
+            if batches.is_multiple_of(16) && started.elapsed() >= end_after {
+                break;
             }
         }
         let seconds = started.elapsed().as_secs_f64();
         bar.finish_and_clear();
         let usage = ProcessUsage::of_process();
-        let stats = loader.stats();
+        let (stats, private) = (loader.stats(), private_bytes());
         let bad_records = loader.bad_records().to_vec();
         drop(loader);
         let digest = self.digest(&dataset)?;
@@ -160,6 +177,16 @@ impl Bench {
             "threads": stats.threads,
             "shuffle": self.shuffle.to_string(),
             "batch_size": self.batch_size,
+            "residency": stats.pages.residency.to_string(),
+            "file_mb": stats.pages.file_bytes as f64 / 1e6,
+            "available_mb": stats.pages.available_bytes.map(|bytes| bytes as f64 / 1e6),
+            "read_ahead_mb": stats.pages.advised_bytes as f64 / 1e6,
+            "let_go_of_mb": stats.pages.released_bytes as f64 / 1e6,
+            "resident_share_before": before.map(|residence| residence.share()),
+            "resident_share_after": stats.pages.residence.map(|residence| residence.share()),
+            "resident_sampled_mb": stats.pages.residence.map(|residence| residence.sampled_bytes as f64 / 1e6),
+            "major_faults": stats.major_faults,
+            "private_mb": private.map(|bytes| bytes as f64 / 1e6),
             "digest": digest,
             "bad_records": bad_records,
         });
@@ -173,6 +200,7 @@ impl Bench {
                 first_batch.unwrap_or_default().as_secs_f64() * 1e3
             );
             println!("digest {digest}");
+            println!("{}", stats.pages);
             println!("{stats}");
             if !bad_records.is_empty() {
                 println!("{} bad records were left out:", bad_records.len());
@@ -212,7 +240,8 @@ impl Bench {
             .seed(self.seed)
             .remainder(Remainder::Keep)
             .on_bad_record(self.bad_records.policy())
-            .staging(self.staging);
+            .staging(self.staging)
+            .residency(self.residency);
         if let Some(threads) = self.threads {
             builder = builder.threads(threads);
         }
@@ -222,6 +251,9 @@ impl Bench {
         #[cfg(feature = "cuda")]
         if let PreloadArg::Device = self.preload {
             builder = builder.preload(Preload::Device);
+        }
+        if let Some(bytes) = self.look_ahead_bytes {
+            builder = builder.look_ahead_bytes(bytes);
         }
         builder
     }
@@ -233,6 +265,13 @@ impl Bench {
         }
         Ok(format!("{:016x}", hasher.digest()))
     }
+}
+
+/// Bytes of memory that is this process's alone, pages of files left out; `None` where the system does not say.
+fn private_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
 fn digest_batch(batch: &Batch, hasher: &mut Xxh3) -> Result<()> {

@@ -13,6 +13,7 @@ use super::body::{check_dictionary, check_inflated, check_views};
 use super::frame::{Contents, MessageRef};
 use crate::error::{Error, Result};
 use crate::format::piece::{Decode, Decoded};
+use crate::format::places::Visit;
 use crate::map::Region;
 
 /// Decodes the columns of one record batch.
@@ -76,6 +77,12 @@ impl Decode for Decoder {
             })
             .map(Decoded::from)
             .map_err(|error| error.at_record(self.index as u64).at_byte(self.message.offset))
+    }
+
+    /// All columns are copied for any of them.
+    fn places(&self, _: usize, visit: &mut Visit<'_>) {
+        let MessageRef { offset, body_bytes, .. } = self.message;
+        visit(&self.region, offset..self.message.body_offset().saturating_add(body_bytes));
     }
 }
 

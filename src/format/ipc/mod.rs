@@ -38,7 +38,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 
 use super::piece::{Piece, Values, plain_field};
 use crate::error::Result;
-use crate::map::Region;
+use crate::map::{Advice, Region};
 
 use decode::Decoder;
 pub(in crate::format) use frame::check_type;
@@ -61,6 +61,13 @@ pub(crate) struct IpcTable {
 /// noticed; [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for big-endian files.
 pub(crate) fn open(region: &Region) -> Result<IpcTable> {
     let contents = Arc::new(frame::read(region)?);
+    // Advice: from a disk, what each record batch says of itself is read at once, and not one after another.
+    if contents.batches.len() > 1 {
+        for message in &contents.batches {
+            let metadata = message.offset..message.body_offset().min(region.len_bytes());
+            let _ = region.advise(metadata, Advice::WillNeed);
+        }
+    }
     let fields: Vec<_> = contents.schema.fields().iter().map(|field| plain_field(field)).collect();
     let schema = Arc::new(Schema::new_with_metadata(fields, contents.schema.metadata().clone()));
     let mut chunks = read_chunks(region, &contents, &[])?;

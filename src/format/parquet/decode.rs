@@ -20,6 +20,7 @@ use super::pages::{Chunk, Failure, OneChunk, Pages, text_cap_bytes};
 use super::values::Leaf;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::piece::{Decode, Decoded, expansion_cap};
+use crate::format::places::Visit;
 use crate::map::Region;
 
 /// What the row groups of a file have in common.
@@ -154,6 +155,14 @@ impl Decode for Decoder {
             let first = self.metadata().column(self.file.columns[column].leaves.start);
             error.in_column(&first.column_path().parts()[0]).at_record(self.group as u64)
         })
+    }
+
+    fn places(&self, column: usize, visit: &mut Visit<'_>) {
+        for leaf in self.file.columns[column].leaves.clone() {
+            if let Ok((start, end)) = place(self.metadata().column(leaf), self.file.footer_start) {
+                visit(&self.file.region, start..end);
+            }
+        }
     }
 }
 
