@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use forebay::sampler::{Audit, EpochOrder, Interleaving, Order, epoch_key};
 use forebay::{
-    Dataset, Error, ErrorKind, Loader, LoaderState, Mixture, MixtureBuilder, Remainder, Result, Shuffle,
-    Weight,
+    Dataset, Error, ErrorKind, Loader, LoaderState, Mixture, MixtureBuilder, OnBadRecord, Output, Remainder,
+    Result, Shuffle, Weight,
 };
 use proptest::prelude::*;
 
@@ -388,6 +388,66 @@ fn a_loader_delivers_its_order_and_says_whose_each_row_is() {
     }
     let plain = Loader::builder(mixture.dataset()).build().unwrap().next().unwrap().unwrap();
     assert_eq!(plain.sources(), None);
+}
+
+#[test]
+fn sources_stay_with_their_rows_where_bad_records_are_left_out() {
+    let mixture = Mixture::builder().add("a", &numbers(0, 30), 2).add("b", &numbers(100, 9), 1);
+    let mixture = mixture.rows_per_epoch(40).build().unwrap();
+    let bad = |x: i64| x % 4 == 1;
+    let of_rows = |remainder| {
+        let loader =
+            Loader::mixture(&mixture).batch_size(7).shuffle(Shuffle::Exact).seed(3).remainder(remainder);
+        let loader = loader.columns(["x"]).on_bad_record(OnBadRecord::Skip { limit: 40 });
+        let loader = loader.map_rows(["x"], [Output::tensor::<i64>("y", &[])], move |row, out| {
+            let x = row.values::<i64>("x")?[0];
+            if bad(x) {
+                return Err(Error::new(ErrorKind::Malformed, "bad"));
+            }
+            out.tensor_mut::<i64>("y")?[0] = -x;
+            Ok(())
+        });
+        let (mut found, mut holes) = (Vec::new(), 0);
+        for batch in loader.build().unwrap() {
+            let batch = batch.unwrap();
+            let (x, y) = (batch.tensor::<i64>("x").unwrap(), batch.tensor::<i64>("y").unwrap());
+            for (row, &source) in batch.sources().unwrap().iter().enumerate() {
+                if batch.mask().is_none_or(|mask| mask[row] == 1) {
+                    assert_eq!((y.as_slice()[row], bad(x.as_slice()[row])), (-x.as_slice()[row], false));
+                    found.push((source, x.as_slice()[row]));
+                } else {
+                    holes += 1;
+                }
+            }
+        }
+        (found, holes)
+    };
+    let order = mixture_order(&[2, 1], &[30, 9], 40);
+    let values: Vec<i64> = (0..30).chain(100..109).collect();
+    let rows = (0..40).map(|at| (order.source(at) as u32, values[order.get(at) as usize]));
+    let good: Vec<_> = rows.filter(|&(_, x)| !bad(x)).collect();
+    assert!((20..38).contains(&good.len()) && good.iter().any(|row| row.0 == 1));
+    assert_eq!(of_rows(Remainder::Keep), (good.clone(), 0));
+    // Six batches of seven.
+    let holes = 42 - good.len();
+    assert_eq!(of_rows(Remainder::Pad), (good, holes));
+}
+
+/// The order of the first epoch of a mixture, shuffled exactly under the seed 3.
+fn mixture_order(weights: &[u64], lens: &[u64], len: u64) -> EpochOrder {
+    Order::mixture(&Interleaving::new(weights).unwrap(), lens, len, Shuffle::Exact, 3).epoch(0)
+}
+
+#[test]
+fn rows_of_a_mixture_are_not_put_together_by_length() {
+    let mixture = Mixture::builder().add("a", &numbers(0, 3), 2).build().unwrap();
+    for (loader, words) in [
+        (Loader::mixture(&mixture).pack("x", 4), "pack each dataset"),
+        (Loader::mixture(&mixture).bucket_by_length("x", 4), "leave out bucket_by_length"),
+    ] {
+        let error = loader.build().map(drop).unwrap_err();
+        assert!(error.kind() == ErrorKind::InvalidArgument && error.message().contains(words), "{error}");
+    }
 }
 
 #[test]

@@ -9,7 +9,8 @@ use forebay::{
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-/// Random configurations; `FOREBAY_CONFIGURATIONS` says how many.
+/// Random configurations; `FOREBAY_CONFIGURATIONS` says how many, and with `FOREBAY_EVERY_BATCH` each goes on from every batch,
+/// rather than from one.
 const CONFIGURATIONS: u64 = 1000;
 
 fn numbers(n: u64) -> Dataset {
@@ -135,6 +136,7 @@ fn joined(ranks: &[Vec<Vec<u64>>]) -> Vec<Vec<u64>> {
 #[test]
 fn random_configurations_deliver_each_epoch_once_and_go_on_from_every_batch() {
     let configurations = std::env::var("FOREBAY_CONFIGURATIONS").ok().and_then(|text| text.parse().ok());
+    let every_batch = std::env::var_os("FOREBAY_EVERY_BATCH").is_some();
     let mut dice = StdRng::seed_from_u64(3);
     for _ in 0..configurations.unwrap_or(CONFIGURATIONS) {
         let case = Case::draw(&mut dice);
@@ -178,18 +180,20 @@ fn random_configurations_deliver_each_epoch_once_and_go_on_from_every_batch() {
         let world = worlds[dice.random_range(0..worlds.len())] as u32;
         let recut =
             Case { world, batch_size: (case.global_batch() / u64::from(world)) as usize, ..case.clone() };
-        for (case, what) in [(&case, "the same ranks"), (&recut, "other ranks")] {
-            let rest: Vec<Vec<Vec<u64>>> = (0..case.world)
-                .map(|rank| {
-                    // Any rank's state will do.
-                    let state = &states[dice.random_range(0..states.len())][step];
-                    let state = LoaderState::from_json(&state.to_json()).unwrap();
-                    let threads = dice.random_range(0..2);
-                    let loader = case.builder(&data, rank).threads(threads).resume(&state).build().unwrap();
-                    batches(loader).iter().map(rows).collect()
-                })
-                .collect();
-            assert_eq!(joined(&rest), expected[step..], "{case:?}: {what} go on from step {step}");
+        for step in if every_batch { 0..=expected.len() } else { step..=step } {
+            for (case, what) in [(&case, "the same ranks"), (&recut, "other ranks")] {
+                let rest: Vec<Vec<Vec<u64>>> = (0..case.world)
+                    .map(|rank| {
+                        // Any rank's state will do.
+                        let state = &states[dice.random_range(0..states.len())][step];
+                        let state = LoaderState::from_json(&state.to_json()).unwrap();
+                        let threads = dice.random_range(0..2);
+                        let loader = case.builder(&data, rank).threads(threads).resume(&state);
+                        batches(loader.build().unwrap()).iter().map(rows).collect()
+                    })
+                    .collect();
+                assert_eq!(joined(&rest), expected[step..], "{case:?}: {what} go on from step {step}");
+            }
         }
     }
 }
