@@ -268,3 +268,23 @@ fn a_chunk_that_cannot_be_decoded_is_so_many_bad_records() {
     assert_eq!(found, expected.collect::<Vec<_>>());
     assert!(loader.bad_records().iter().map(|bad| bad.row).eq(100..200));
 }
+
+#[test]
+fn a_bad_record_fails_its_batch_and_not_the_window_of_its_bucket() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.csv");
+    let line = |row: u64| match row {
+        17 => "lonely\n".to_owned(),
+        row => format!("{row},{}\n", "x".repeat((row % 7) as usize)),
+    };
+    fs::write(&path, (0..60).fold("n,text\n".to_owned(), |csv, row| csv + &line(row))).unwrap();
+    let options = CsvOptions::new().column("n", CsvType::I64).column("text", CsvType::Text);
+    let dataset = Dataset::options().csv(options).open(&path).unwrap();
+    for shuffle in [Shuffle::None, Shuffle::Exact] {
+        let loader = Loader::builder(&dataset).batch_size(5).shuffle(shuffle).bucket_by_length("text", 4);
+        let (good, bad): (Vec<_>, Vec<_>) = loader.build().unwrap().partition(|batch| batch.is_ok());
+        assert_eq!((good.len(), bad.len()), (11, 1), "{shuffle}");
+        let error = bad.into_iter().next().unwrap().unwrap_err();
+        assert_eq!(error.location().record, Some(17), "{error}");
+    }
+}

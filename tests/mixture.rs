@@ -464,11 +464,20 @@ fn the_state_of_another_mixture_is_refused_by_what_differs() {
     let mixture = build((2, 1), 40, ("a", "b"));
     let state = Loader::mixture(&mixture).build().unwrap().state();
     let state = LoaderState::from_json(&state.to_json()).unwrap();
-    let ours = "the mixture 'a' 2/3, 'b' 1/3, 40 rows an epoch";
+    let ours = "the mixture 'a' 2/3 of 30 rows, 'b' 1/3 of 20 rows, 40 rows an epoch";
     for (other, words) in [
-        (build((3, 1), 40, ("a", "b")), "the mixture 'a' 3/4, 'b' 1/4, 40 rows an epoch"),
-        (build((2, 1), 41, ("a", "b")), "the mixture 'a' 2/3, 'b' 1/3, 41 rows an epoch"),
-        (build((2, 1), 40, ("a", "c")), "the mixture 'a' 2/3, 'c' 1/3, 40 rows an epoch"),
+        (
+            build((3, 1), 40, ("a", "b")),
+            "the mixture 'a' 3/4 of 30 rows, 'b' 1/4 of 20 rows, 40 rows an epoch",
+        ),
+        (
+            build((2, 1), 41, ("a", "b")),
+            "the mixture 'a' 2/3 of 30 rows, 'b' 1/3 of 20 rows, 41 rows an epoch",
+        ),
+        (
+            build((2, 1), 40, ("a", "c")),
+            "the mixture 'a' 2/3 of 30 rows, 'c' 1/3 of 20 rows, 40 rows an epoch",
+        ),
     ] {
         let error = Loader::mixture(&other).resume(&state).build().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Mismatch);
@@ -483,6 +492,16 @@ fn the_state_of_another_mixture_is_refused_by_what_differs() {
     let other =
         Mixture::builder().add("a", &a.take(29), 2).add("b", &b, 1).rows_per_epoch(40).build().unwrap();
     let error = Loader::mixture(&other).resume(&state).build().unwrap_err();
-    assert!(error.message().contains("the state was taken with the dataset"), "{error}");
+    assert!(error.message().ends_with("'a' 2/3 of 29 rows, 'b' 1/3 of 20 rows, 40 rows an epoch"), "{error}");
+    // The same rows, of other components.
+    let rows = numbers(0, 50);
+    let cut = |at| {
+        let builder = Mixture::builder().add("a", &rows.take(at), 2).add("b", &rows.skip(at), 1);
+        builder.rows_per_epoch(40).build().unwrap()
+    };
+    let state = Loader::mixture(&cut(30)).build().unwrap().state();
+    let error = Loader::mixture(&cut(29)).resume(&state).build().unwrap_err();
+    assert!(error.message().contains("of 30 rows") && error.message().contains("of 29 rows"), "{error}");
+    let state = Loader::mixture(&mixture).build().unwrap().state();
     assert!(Loader::mixture(&mixture).resume(&state).build().is_ok());
 }

@@ -51,8 +51,8 @@ impl BatchMaker {
     }
 
     /// As [`Gatherer::decode_ahead`].
-    pub(crate) fn decode_ahead(&self) -> bool {
-        self.gatherer.decode_ahead()
+    pub(crate) fn decode_ahead(&self, row: u64) -> bool {
+        self.gatherer.decode_ahead(row)
     }
 
     /// Makes the batch of `rows` in a slot of a pool, for one of its writers; and the audit of its rows.

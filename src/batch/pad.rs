@@ -20,6 +20,11 @@ pub struct Pad {
 }
 
 impl Pad {
+    /// Whether it says what to pad with, and nothing of lengths.
+    pub(crate) fn pads_alone(&self) -> bool {
+        self.fixed.is_none() && self.most.is_none() && !self.truncate
+    }
+
     /// To the length of the longest row of the batch.
     pub fn longest() -> Self {
         Pad { fixed: None, most: None, truncate: false, value: 0.0 }

@@ -33,6 +33,8 @@ impl Dataset {
     /// # }
     /// ```
     ///
+    /// What is written is the dataset: what a loader makes of it ([`map_rows`](crate::LoaderBuilder::map_rows)) is not.
+    ///
     /// # Errors
     ///
     /// Those of [`convert`](crate::convert::convert): `InvalidArgument`, for one, if the folder holds another dataset; those of

@@ -108,8 +108,7 @@ impl Dataset {
             let chunks = chunks.chain(second.chunks.iter().map(|chunk| project(chunk, &theirs))).collect();
             let second_base = first.directory.len();
             let rows = Rows::Concat { first: first.rows.clone(), second: second.rows.clone(), second_base };
-            // What was kept of either is not to be spent by the other.
-            let budget = first.decoded.budget_bytes().min(second.decoded.budget_bytes());
+            let budget = first.decoded.budget_bytes().saturating_add(second.decoded.budget_bytes());
             let table = Table::new(shards, chunks, super::decoded::DecodedChunks::new(budget))?;
             // All rows of both are all rows, as they come.
             let all = |table: &Table| matches!(*table.rows, Rows::All { .. });

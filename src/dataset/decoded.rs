@@ -61,13 +61,18 @@ impl DecodedChunks {
         key: Key,
         decode: impl FnOnce() -> Result<(Piece, u64)>,
     ) -> Option<Result<Arc<Piece>>> {
-        let cell = self.cell(key);
+        let cell = self.known(key).unwrap_or_else(|| self.cell(key));
         let piece = match cell.try_lock() {
             Ok(piece) => piece,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
         Some(self.fill(key, &cell, piece, decode))
+    }
+
+    /// What is kept under `key`; it does not count as asked for.
+    fn known(&self, key: Key) -> Option<Cell> {
+        self.lock().entries.get(&key).map(|entry| entry.piece.clone())
     }
 
     fn cell(&self, key: Key) -> Cell {
@@ -103,8 +108,7 @@ impl DecodedChunks {
 
     /// Whether somebody is decoding the piece under `key` at this moment.
     pub(crate) fn is_being_decoded(&self, key: Key) -> bool {
-        let cell = self.lock().entries.get(&key).map(|entry| entry.piece.clone());
-        cell.is_some_and(|cell| matches!(cell.try_lock(), Err(TryLockError::WouldBlock)))
+        self.known(key).is_some_and(|cell| matches!(cell.try_lock(), Err(TryLockError::WouldBlock)))
     }
 
     /// Whether the budget has room for as much as was decoded of `chunk`, beside it and what is kept of those after it.

@@ -18,7 +18,8 @@ const SHARES: f64 = 100_000.0;
 /// [`shuffle`](crate::LoaderBuilder::shuffle) says, again and again, in a new order each time it begins anew.
 ///
 /// Epochs cut this sequence, and nothing more: the next goes on where the one before it ended, in the middle of a pass through
-/// a component or not. An epoch is, unless [`rows_per_epoch`](MixtureBuilder::rows_per_epoch) says otherwise, as long as it
+/// a component or not. So a row may come more than once in an epoch, with the same [random numbers](crate::Row::rng) each time.
+/// An epoch is, unless [`rows_per_epoch`](MixtureBuilder::rows_per_epoch) says otherwise, as long as it
 /// takes until every row of every component had its turn at least once.
 ///
 /// ```
@@ -83,8 +84,8 @@ impl Mixture {
 impl fmt::Display for Mixture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let period = self.interleaving.period();
-        for (name, weight) in self.names.iter().zip(self.weights()) {
-            write!(f, "'{name}' {weight}/{period}, ")?;
+        for ((name, weight), len) in self.names.iter().zip(self.weights()).zip(&*self.lens) {
+            write!(f, "'{name}' {weight}/{period} of {len} rows, ")?;
         }
         write!(f, "{} rows an epoch", self.rows_per_epoch)
     }

@@ -64,7 +64,7 @@ impl RowRuns {
 }
 
 impl Dataset {
-    /// Bytes of the files that its rows are read from; where it has a part of a table's rows, as large a part of them.
+    /// Bytes of the files that its rows are read from; where it has a part of a table's rows, as they lie, as large a part.
     pub(crate) fn mapped_bytes(&self) -> u64 {
         let of_table = |table: &super::Table| {
             let of_shard = |shard: &super::shard::Shard| match shard.if_opened() {
@@ -75,6 +75,9 @@ impl Dataset {
                 None => shard.path().and_then(|path| fs::metadata(path).ok()).map_or(0, |file| file.len()),
             };
             let bytes: u64 = table.shards.iter().map(|shard| of_shard(shard)).sum();
+            if !table.rows.is_ascending() {
+                return bytes;
+            }
             let share = self.len() as f64 / table.directory.len().max(1) as f64;
             (bytes as f64 * share.min(1.0)) as u64
         };

@@ -106,6 +106,14 @@ impl Table {
         (self.chunks[chunk].shard.path(), self.first_record(chunk) + row)
     }
 
+    /// The chunk of `row` of the dataset that has this table, if there is such a row.
+    pub(crate) fn chunk_of(&self, mut row: u64) -> Option<usize> {
+        (row < self.rows.len()).then(|| {
+            self.rows.map(std::slice::from_mut(&mut row));
+            self.directory.locate(row).0
+        })
+    }
+
     /// Lets go of what was decoded of chunks that hold no row from `row` of the dataset on; nothing where its rows do not
     /// come as they lie.
     pub(crate) fn forget_before(&self, mut row: u64) {
@@ -117,15 +125,16 @@ impl Table {
 
     /// Decodes those of `columns` of chunk `chunk` that must be and that nobody else is decoding, each caller beginning with
     /// another one: so workers that come to a chunk at the same time share the work, rather than wait for one another
-    /// column by column. Until others are done with theirs, columns of the chunks after it are decoded.
-    pub(crate) fn decode_shared(&self, chunk: usize, columns: &[usize]) -> Result<()> {
+    /// column by column. Until others are done with theirs, columns of the chunks after it are decoded, if `in_order` says that
+    /// those come next.
+    pub(crate) fn decode_shared(&self, chunk: usize, columns: &[usize], in_order: bool) -> Result<()> {
         let turn = self.decoded.next_turn() % columns.len().max(1);
         let (before, after) = columns.split_at(turn);
         for &column in after.iter().chain(before) {
             self.decode_if_free(chunk, column)?;
         }
         let waits = || columns.iter().any(|&column| self.decoded.is_being_decoded((chunk, column)));
-        while waits() && self.decode_ahead(chunk, columns) {}
+        while in_order && waits() && self.decode_ahead(chunk, columns) {}
         Ok(())
     }
 

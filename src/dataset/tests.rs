@@ -318,8 +318,8 @@ fn a_damaged_row_group_ahead_is_told_by_who_comes_to_it() {
     let dataset = Dataset::open(&paths[0]).unwrap();
     let table = &dataset.tables()[0];
     while table.decode_ahead(0, &[0, 1]) {}
-    assert!(table.decode_shared(0, &[0, 1]).is_ok());
-    let error = table.decode_shared(1, &[0, 1]).unwrap_err();
+    assert!(table.decode_shared(0, &[0, 1], true).is_ok());
+    let error = table.decode_shared(1, &[0, 1], true).unwrap_err();
     assert_eq!(error.location().record, Some(1), "{error}");
-    assert!(table.decode_shared(2, &[0, 1]).is_ok());
+    assert!(table.decode_shared(2, &[0, 1], true).is_ok());
 }

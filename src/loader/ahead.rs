@@ -118,18 +118,27 @@ impl LookAhead {
         let mixed_rows = ahead.order.mixed_rows();
         // A rank needs its share of each block: where rows are long, most pages are for others.
         let reads_groups = mixed_rows > 0 && ahead.partition.world() == 1;
-        let end =
-            if streams { ahead.batches.end } else { ahead.batches.start.saturating_add(ahead.steps.len()) };
+        // Batches of row numbers read no column.
+        let nothing_to_read =
+            ahead.limit_bytes == 0 || file_bytes == 0 || plan.columns_read().next().is_none();
+        // Rows that lie together come together: else the page of one may be that of another much later.
+        let lies = plan.dataset.tables().iter().all(|table| table.rows.is_ascending());
+        // An epoch of a mixture may be a part of the rows, or the same rows again.
+        let end = if streams || !ahead.order.is_single() {
+            ahead.batches.end
+        } else {
+            ahead.batches.start.saturating_add(ahead.steps.len())
+        };
         LookAhead {
             residency,
             file_bytes,
             available_bytes,
             advised_bytes: AtomicU64::new(0),
             released_bytes: AtomicU64::new(0),
-            over: AtomicBool::new(ahead.limit_bytes == 0 || file_bytes == 0 || ahead.steps.is_empty()),
+            over: AtomicBool::new(nothing_to_read || ahead.steps.is_empty()),
             plan: Plan {
                 limit_bytes: ahead.limit_bytes as u64,
-                releases: streams && ahead.shuffle != Shuffle::Exact,
+                releases: streams && ahead.shuffle != Shuffle::Exact && ahead.order.is_single() && lies,
                 release_bytes: RELEASE_BYTES.min(ahead.limit_bytes as u64 / 4),
                 // Who says that nothing stays need not be asked whether it did.
                 probes: ahead.residency != Residency::Streaming,

@@ -21,7 +21,6 @@ pub(super) struct Buckets {
     end: u64,
     global_batch: usize,
     seed: u64,
-    skip_bad: bool,
     /// Windows looked at, the latest last, and how many are kept.
     known: Mutex<VecDeque<Arc<Window>>>,
     keep: usize,
@@ -41,7 +40,7 @@ impl Buckets {
         documents: Documents,
         batches: u64,
         steps: &Steps,
-        (seed, skip_bad, depth): (u64, bool, usize),
+        (seed, depth): (u64, usize),
     ) -> Self {
         let ahead = usize::try_from((depth as u64).div_ceil(batches)).unwrap_or(usize::MAX);
         Buckets {
@@ -50,7 +49,6 @@ impl Buckets {
             end: steps.dropped().start,
             global_batch: steps.global_batch() as usize,
             seed,
-            skip_bad,
             known: Mutex::new(VecDeque::new()),
             keep: ahead.saturating_add(2),
         }
@@ -104,7 +102,8 @@ impl Buckets {
         let mut rows = vec![0; (self.window.min(self.end - start)) as usize];
         order.fill(start, &mut rows);
         let mut lengths = Vec::with_capacity(rows.len());
-        reader.lengths(&rows, self.skip_bad, &mut lengths)?;
+        // A bad record is told, or left out, where its batch is made.
+        reader.lengths(&rows, true, &mut lengths)?;
         let places = bucket_by_length(&lengths, self.global_batch, epoch_key(self.seed, epoch), number);
         Ok(places.into_iter().map(|place| rows[place as usize]).collect())
     }

@@ -249,7 +249,8 @@ impl LoaderBuilder {
     /// What is brought into memory before the first batch. [`Preload::Device`] is for
     /// [`build_on_device`](LoaderBuilder::build_on_device): all rows of the loader's columns are copied into the memory of the
     /// device, once, in the types they have in the dataset, and every batch is gathered there, and cast, from the numbers of its
-    /// rows; batches of rows that follow one another are not copied at all where they begin at a multiple of 64 bytes. The
+    /// rows; batches of rows that follow one another are not copied at all where they begin at a multiple of 64 bytes: what is
+    /// written to such a batch is written to the columns, for all epochs to come, so that batches are to be read alone. The
     /// others are as [`Dataset::preload`] does them. Default: [`Preload::No`].
     ///
     /// Columns have to be tensors without nulls, or with a [`fill`](Col::fill), and to fit into what is free of the device's
@@ -279,7 +280,8 @@ impl LoaderBuilder {
     /// are cast or computed with are left to the device ([`build_on_device`](LoaderBuilder::build_on_device)): elements travel
     /// in the type they have in the dataset, an image of `u8` in a quarter of the bytes that its `f32` takes. The values are those
     /// that the host makes, bit by bit, but for which NaN a NaN is, and an `f64` that becomes an `f16`, which is rounded to an
-    /// `f32` first (as the host does where its processor has no better). Default: no.
+    /// `f32` first. Padded columns ([`Col::pad`]) are cast on the host nevertheless. Options of batches that the host makes, such
+    /// as [`map_rows`](Self::map_rows) and [`pack`](Self::pack), are refused beside it. Default: no.
     ///
     /// ```no_run
     /// # fn main() -> forebay::Result<()> {

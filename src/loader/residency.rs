@@ -22,7 +22,9 @@ pub enum Residency {
     /// The files fit into memory: in the first epoch pages are read ahead, and stay.
     Resident,
     /// The files do not fit: pages are read ahead in every epoch, and let go of when no batch of the epoch needs them any
-    /// more. Under [`Shuffle::Exact`] rows of the same page come at any time, so nothing is let go of.
+    /// more. Under [`Shuffle::Exact`], in a mixture, and where the dataset's own rows are out of order (a random
+    /// [`split`](crate::Dataset::split), a [`subset`](crate::Dataset::subset)), rows of the same page come at any time, so
+    /// nothing is let go of.
     Streaming,
 }
 

@@ -17,7 +17,7 @@ use crate::batch::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::queue::{Claim, Producer, Ticket};
-use crate::sampler::{Audit, EpochOrder, Order, Partition, Steps};
+use crate::sampler::{Audit, EpochOrder, Order, Partition, Shuffle, Steps};
 
 /// What every worker of a loader knows.
 pub(super) struct Shared {
@@ -50,6 +50,12 @@ pub(super) struct Made {
 }
 
 impl Shared {
+    /// Whether rows come as the dataset has them.
+    pub(super) fn is_in_order(&self) -> bool {
+        let as_they_lie = self.options.shuffle == Shuffle::None && self.options.mixture.is_none();
+        as_they_lie && self.packing.is_none() && self.buckets.is_none()
+    }
+
     /// What the audit of the whole epoch `epoch` must give: every row but those a `Drop` leaves out.
     pub(super) fn expected(&self, epoch: u64) -> Audit {
         let order = self.order.epoch(epoch);
@@ -97,19 +103,21 @@ pub(super) struct Worker {
     /// Looks at documents before they are in a batch, once it is asked to.
     reader: Option<DocumentReader>,
     epoch: Option<(u64, EpochOrder)>,
+    /// The batch made last, counted over all epochs.
+    last: u64,
 }
 
 impl Worker {
     /// The hands of thread `number`.
     pub(super) fn new(plan: &Arc<BatchPlan>, number: usize) -> Self {
-        Worker { number, maker: BatchMaker::new(plan.clone()), reader: None, epoch: None }
+        Worker { number, maker: BatchMaker::new(plan.clone()), reader: None, epoch: None, last: 0 }
     }
 
     /// Claims and fills positions until none is left or the ring is closed.
     pub(super) fn run(mut self, shared: &Shared, producer: &Producer<Result<Made>>) {
         let mut asked = Instant::now();
         loop {
-            let Some(ticket) = self.claim(producer) else { return };
+            let Some(ticket) = self.claim(shared, producer) else { return };
             let begun = Instant::now();
             let made = self.make(shared, ticket.position());
             ticket.fill(made);
@@ -120,25 +128,35 @@ impl Worker {
     }
 
     /// Claims a position. While none is free, what comes later is decoded, before this thread sleeps.
-    fn claim<'a>(&self, producer: &'a Producer<Result<Made>>) -> Option<Ticket<'a, Result<Made>>> {
+    fn claim<'a>(
+        &self,
+        shared: &Shared,
+        producer: &'a Producer<Result<Made>>,
+    ) -> Option<Ticket<'a, Result<Made>>> {
         loop {
             match producer.try_claim() {
                 Claim::Ticket(ticket) => return Some(ticket),
                 Claim::Done => return None,
-                Claim::Full if self.decode_ahead() => {}
+                Claim::Full if self.decode_ahead(shared, self.last) => {}
                 Claim::Full => return producer.claim(),
             }
         }
     }
 
-    /// Decodes something that a later batch needs, if there is such a thing. A panic there is met again by who needs it.
-    pub(super) fn decode_ahead(&self) -> bool {
-        catch_unwind(AssertUnwindSafe(|| self.maker.decode_ahead())).unwrap_or(false)
+    /// Decodes something that batches soon after `number` need, if there is such a thing. A panic there is met again by who
+    /// needs it.
+    pub(super) fn decode_ahead(&self, shared: &Shared, number: u64) -> bool {
+        if !shared.is_in_order() || shared.steps.is_empty() {
+            return false;
+        }
+        let row = shared.steps.positions(shared.steps.locate(number).1).start;
+        catch_unwind(AssertUnwindSafe(|| self.maker.decode_ahead(row))).unwrap_or(false)
     }
 
     /// Makes the batch at `position` of the ring. A panic becomes an error.
     pub(super) fn make(&mut self, shared: &Shared, position: u64) -> Result<Made> {
         let number = shared.first_batch + position;
+        self.last = number;
         let made = catch_unwind(AssertUnwindSafe(|| self.try_make(shared, number)));
         let made = made.unwrap_or_else(|panic| {
             // Scratch a panic left behind is not trusted.

@@ -109,8 +109,9 @@ impl<T> Mixed<T> {
     /// One of the positions from `head`, seen at some time, to `position`, which is won, each with the same chance.
     #[inline]
     fn choose(&self, position: u64, head: u64, draws: &mut Draws) -> u64 {
-        // The slot is free, so that all before the last lap is popped, however old the head is.
-        let inside = (self.laps.distance(head, position) + 1).min(self.slots.len() as u64);
+        // The slot is free, so that all before the last lap is popped, however old the head is. No head is beyond a position that
+        // is won; but no fence says so of one that another push saw.
+        let inside = (self.laps.distance(head.min(position), position) + 1).min(self.slots.len() as u64);
         self.laps.before(position, draws.below(inside))
     }
 
@@ -205,7 +206,7 @@ impl<T: Send> Core for Mixed<T> {
 
     const WAKES_AFTER_RMW: bool = true;
 
-    /// Some 256 pauses, two or three microseconds: meanwhile pushes go on without anybody in their way. Who takes each value as
+    /// Some 256 pauses, two to ten microseconds by the processor: meanwhile pushes go on without anybody in their way. Who takes each value as
     /// soon as it is there keeps the ring at its minimum, where the few slots that pushes mix are those that pops want, and both
     /// pay for every line of the cache that goes from one core to the other.
     const FIRST_ROUND: u32 = 8;
@@ -226,7 +227,7 @@ impl<T: Send> Core for Mixed<T> {
             let stamp = slot.stamp.load(Ordering::SeqCst);
             if stamp == lap {
                 let next = self.laps.after(position) | tail & CLOSED;
-                // Relaxed: it only chooses; the stamp has the last word. Nor is it beyond the position, if that is won below.
+                // Relaxed: it only chooses; the stamp has the last word.
                 let head = self.pushes.head_seen.load(Ordering::Relaxed);
                 // SeqCst: the change that `wake_one_after_rmw` speaks of.
                 match self.pushes.tail.compare_exchange_weak(tail, next, Ordering::SeqCst, Ordering::Relaxed)

@@ -206,6 +206,11 @@ impl EpochOrder {
         self.len() == 0
     }
 
+    /// Whether it is of one dataset, each row of which stands at one position.
+    pub(crate) fn is_single(&self) -> bool {
+        matches!(self.0, Kind::Single(_))
+    }
+
     /// Whether each position holds the row of its number.
     pub(crate) fn is_sequential(&self) -> bool {
         matches!(self.0, Kind::Single(SingleEpoch::Sequential(_)))

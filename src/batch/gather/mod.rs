@@ -225,13 +225,12 @@ impl Gatherer {
         self.scratch.gather(&self.plan, rows, slot, lent, lend)
     }
 
-    /// Decodes a column of a chunk that comes soon, if rows come as they lie and chunks must be decoded: for who has nothing
-    /// else to do. Says whether there was one.
-    pub(crate) fn decode_ahead(&self) -> bool {
-        let Scratch { located, table_columns, .. } = &self.scratch;
-        let mut tables = self.plan.dataset.tables().iter().zip(located).zip(table_columns);
-        tables.any(|((table, located), columns)| {
-            located.span.is_some_and(|(_, chunk)| table.decode_ahead(chunk, columns))
+    /// Decodes a column of a chunk that comes soon after `row`, where rows come as they lie and chunks must be decoded: for who
+    /// has nothing else to do. Says whether there was one.
+    pub(crate) fn decode_ahead(&self, row: u64) -> bool {
+        let mut tables = self.plan.dataset.tables().iter().zip(&self.scratch.table_columns);
+        tables.any(|(table, columns)| {
+            table.chunk_of(row).is_some_and(|chunk| table.decode_ahead(chunk, columns))
         })
     }
 }
@@ -272,6 +271,7 @@ impl Scratch {
             layout.write_sources(slot.bytes(), sources);
         }
 
+        let in_order = matches!(source, RowSource::Order(order, _) if order.is_sequential());
         if source.in_order() {
             // Runs are looked for before anything is copied; where there is none, the blocks below find all rows staged.
             fill_rows(source, 0, &mut self.rows, &mut gathered.audit);
@@ -284,7 +284,7 @@ impl Scratch {
         {
             // Two chunks are kept whatever the budget is.
             if let Some((first, last)) = located.span.filter(|(first, last)| last - first <= 1) {
-                (first..=last).try_for_each(|chunk| table.decode_shared(chunk, columns))?;
+                (first..=last).try_for_each(|chunk| table.decode_shared(chunk, columns, in_order))?;
             }
         }
         for (lanes, column) in self.columns.iter_mut().zip(&plan.columns) {

@@ -215,9 +215,10 @@ impl Bench {
     #[cfg(feature = "cuda")]
     fn run_on_device(&self, device: u32, dataset: &Dataset, opened: Instant) -> Result<ExitCode> {
         let builder = self.builder(dataset);
+        let end_after = self.seconds.map(Duration::from_secs);
         let (builder, end_after) = match self.epochs {
-            Some(epochs) => (builder.epochs(epochs), None),
-            None => (builder.repeat(), Some(SECONDS)),
+            Some(epochs) => (builder.epochs(epochs), end_after),
+            None => (builder.repeat(), end_after.or(Some(SECONDS))),
         };
         let step = Duration::from_millis(self.step_ms);
         let (kernels, json) = (self.kernels, self.json);

@@ -220,8 +220,7 @@ impl LoaderBuilder {
             )));
         }
         let documents = Documents::new(&self.dataset, &Col::from(&column.name))?;
-        let skip_bad = self.on_bad_record != OnBadRecord::Fail;
-        Ok(Some(Buckets::new(documents, *batches, steps, (self.seed, skip_bad, depth))))
+        Ok(Some(Buckets::new(documents, *batches, steps, (self.seed, depth))))
     }
 
     /// How documents are packed, which come in `order`, if they are to be.
@@ -244,6 +243,9 @@ impl LoaderBuilder {
             return refuse(
                 "would move where a record is left out: convert the dataset without bad records first",
             );
+        }
+        if column.pad.is_some_and(|pad| !pad.pads_alone()) {
+            return refuse("have their length from pack: of Pad, give the value alone");
         }
         let documents = Documents::to_pack(&self.dataset, column)?;
         let epoch = self.resume.as_ref().map_or(0, LoaderState::epoch);

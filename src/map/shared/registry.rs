@@ -288,6 +288,8 @@ impl Registry {
             // Whoever has the lock of another name lives.
             if let Ok(Some(lock)) = Self::try_open(&folder)
                 && lock.try_lock().is_ok()
+                // The last holder may have removed it since, and somebody begun anew.
+                && is_at(&lock, &folder.join("lock"))
             {
                 let registry = Registry { folder, _lock: lock };
                 if matches!(registry.holder(), Ok(None)) {

@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 use std::mem;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::buffer::{Buffer, Copy, Progress};
@@ -29,6 +29,8 @@ struct Shared<C> {
     num_buffers: AtomicUsize,
     device_bytes: AtomicUsize,
     high_water_bytes: AtomicUsize,
+    /// Whether a stream that reads a batch, or what stays on the device, is one that nobody can wait for.
+    has_lost_readers: AtomicBool,
 }
 
 /// Memory of the device that is to stay there as long as the uplink, or anything sent by it.
@@ -74,6 +76,7 @@ impl<C> Uplink<C> {
             num_buffers: AtomicUsize::new(0),
             device_bytes: AtomicUsize::new(resident_bytes),
             high_water_bytes: AtomicUsize::new(0),
+            has_lost_readers: AtomicBool::new(false),
         })))
     }
 
@@ -257,7 +260,10 @@ impl<C> Drop for Shared<C> {
             self.resident = None;
         }
         let idle = mem::take(&mut *self.idle());
-        let mut unfinished = Ok(());
+        let mut unfinished = match *self.has_lost_readers.get_mut() {
+            true => Err(Error::new(ErrorKind::Device, "a stream that read a batch could not be waited for")),
+            false => Ok(()),
+        };
         for mut copy in idle {
             match copy.wait(&self.stream).and_then(|()| copy.buffer.wait_released()) {
                 Ok(()) => self.free(copy.buffer),
@@ -390,6 +396,9 @@ impl<C> Drop for Sent<C> {
             let marked = copy.buffer.mark(context, reader);
             // Without a mark the stream itself is waited for, now.
             if let Err(error) = marked.or_else(|_| reader.synchronize(context)) {
+                // What it reads may be what stays on the device.
+                // Relaxed: whoever drops the last share has been handed it, and all before it.
+                self.shared.has_lost_readers.store(true, Ordering::Relaxed);
                 return copy.leak(&error);
             }
         }
