@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::coordinator::reader::read_state;
 use crate::error::{Error, Result};
 use crate::sampler::{Audit, Partition, Remainder, Shuffle};
 
@@ -111,20 +112,7 @@ impl LoaderState {
     /// [`ErrorKind::Malformed`](crate::ErrorKind::Malformed) for anything else; `Unsupported` for the state of another
     /// version of this crate.
     pub fn from_json(json: &str) -> Result<Self> {
-        #[derive(Deserialize)]
-        struct Head {
-            version: u32,
-        }
-        let bad =
-            |e: serde_json::Error| Error::malformed(format!("this is no loader state: {e}")).with_source(e);
-        let head: Head = serde_json::from_str(json).map_err(bad)?;
-        if head.version != VERSION {
-            return Err(Error::unsupported(format!(
-                "expected a loader state of version {VERSION}, found version {}",
-                head.version
-            )));
-        }
-        serde_json::from_str(json).map_err(bad)
+        read_state(json, "loader", VERSION)
     }
 
     /// The epoch, the step and the progress in the epoch, if this is a state of the same sequence of batches.

@@ -59,6 +59,7 @@ use bytes::Bytes;
 pub use fixed::FixedLengthReader;
 pub use lines::LineReader;
 pub use state::ReaderState;
+pub(crate) use state::read_state;
 pub use tfrecord::TfRecordReader;
 pub use whole::{IdentityReader, WholeFileReader};
 

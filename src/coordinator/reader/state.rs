@@ -1,6 +1,7 @@
 //! Where a reader is, to go on from there.
 #![forbid(unsafe_code)]
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::stream::Stream;
@@ -76,20 +77,7 @@ impl ReaderState {
     ///
     /// `Malformed` for anything else; `Unsupported` for the state of another version of this crate.
     pub fn from_json(json: &str) -> Result<Self> {
-        #[derive(Deserialize)]
-        struct Head {
-            version: u32,
-        }
-        let bad =
-            |e: serde_json::Error| Error::malformed(format!("this is no reader state: {e}")).with_source(e);
-        let head: Head = serde_json::from_str(json).map_err(bad)?;
-        if head.version != VERSION {
-            return Err(Error::unsupported(format!(
-                "expected a reader state of version {VERSION}, found version {}",
-                head.version
-            )));
-        }
-        serde_json::from_str(json).map_err(bad)
+        read_state(json, "reader", VERSION)
     }
 
     /// Whether this is the state of a reader like `reader`.
@@ -127,4 +115,26 @@ impl Place {
             self.byte
         ))))
     }
+}
+
+/// Reads the state of a `whose`, an object of JSON that has its version in it.
+///
+/// # Errors
+///
+/// `Malformed` for anything else; `Unsupported` for another version.
+pub(crate) fn read_state<T: DeserializeOwned>(json: &str, whose: &str, version: u32) -> Result<T> {
+    #[derive(Deserialize)]
+    struct Head {
+        version: u32,
+    }
+    let bad =
+        |e: serde_json::Error| Error::malformed(format!("this is no {whose} state: {e}")).with_source(e);
+    let head: Head = serde_json::from_str(json).map_err(bad)?;
+    if head.version != version {
+        return Err(Error::unsupported(format!(
+            "expected a {whose} state of version {version}, found version {}",
+            head.version
+        )));
+    }
+    serde_json::from_str(json).map_err(bad)
 }

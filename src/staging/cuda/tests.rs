@@ -113,18 +113,22 @@ fn threads_of_their_own_send_to_devices_of_their_own() {
     driver.assert_clean();
 }
 
-/// What the driver says of a run with `fault`.
-fn violation(fault: u8) -> Option<String> {
-    let driver = Driver::alone(9)?;
+/// What the driver, drawing from `seed`, says of a `run` with `fault`.
+fn violation_in(fault: u8, seed: u64, run: impl FnOnce(&Driver) -> Result<()>) -> Option<String> {
+    let driver = Driver::alone(seed)?;
     driver.eagerness(1);
     faults::ON.store(fault, Ordering::Relaxed);
-    let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pump(&driver, 300, 2000, 3)));
+    let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(&driver)));
     faults::ON.store(0, Ordering::Relaxed);
     run.expect("no panic").unwrap();
     let found = driver.violations();
     driver.reset(0);
     leaks::forget();
     Some(found.map_or_else(|| "nothing".to_owned(), |(first, _)| first))
+}
+
+fn violation(fault: u8) -> Option<String> {
+    violation_in(fault, 9, |driver| pump(driver, 300, 2000, 3))
 }
 
 #[test]

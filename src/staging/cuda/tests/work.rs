@@ -155,18 +155,8 @@ fn cast_within(num_elements: u32) -> Cast {
     }
 }
 
-/// What the driver says of a run with `fault`.
 fn violation_of_rows(fault: u8) -> Option<String> {
-    let driver = Driver::alone(23)?;
-    driver.eagerness(1);
-    faults::ON.store(fault, Ordering::Relaxed);
-    let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pump_rows(&driver, 200, 24, 3)));
-    faults::ON.store(0, Ordering::Relaxed);
-    run.expect("no panic").unwrap();
-    let found = driver.violations();
-    driver.reset(0);
-    leaks::forget();
-    Some(found.map_or_else(|| "nothing".to_owned(), |(first, _)| first))
+    violation_in(fault, 23, |driver| pump_rows(driver, 200, 24, 3))
 }
 
 #[test]
