@@ -5,7 +5,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{BATCH, Columns, Source, ahead, dataset, order};
+use common::{BATCH, Columns, Source, ahead, dataset, order, sizes};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use forebay::{Dataset, Loader, Preload, Shuffle};
 
@@ -26,7 +26,7 @@ fn load(dataset: &Dataset, threads: usize, epochs: u64) -> Duration {
 }
 
 fn bench(c: &mut Criterion) {
-    for (rows, width) in [(1 << 20, 64), (1 << 18, 768)] {
+    for (rows, width) in sizes() {
         let folder = dataset(rows, width);
         let order = order(rows, 1);
         let mut group = c.benchmark_group(format!("loader/{}B", width * 4));

@@ -24,6 +24,13 @@ pub const fn ahead(row_bytes: usize) -> usize {
     if row_bytes > 1024 { 2 } else { 32 }
 }
 
+/// The sizes that are measured, as rows and elements a row; fewer rows where `cargo bench -- --test` only sees that the
+/// benches run.
+pub fn sizes() -> [(usize, usize); 2] {
+    let fewer = if std::env::args().any(|arg| arg == "--test") { 64 } else { 1 };
+    [((1 << 20) / fewer, 64), ((1 << 18) / fewer, 768)]
+}
+
 /// A converted dataset of `rows` rows: `x`, f32 of `width` elements, and `y`, an i64. Made once, kept under `target/`.
 pub fn dataset(rows: usize, width: usize) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bench-{rows}x{width}"));
