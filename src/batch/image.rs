@@ -44,11 +44,15 @@ pub(crate) struct DenseImage {
     pub(crate) validity: Option<usize>,
 }
 
-/// Where a column of varying row length lies.
-pub(crate) struct RunsImage {
+/// Where the offsets of rows of varying length lie.
+pub(crate) struct OffsetsImage {
     pub(crate) offsets: usize,
-    /// Whether offsets are 64-bit, else 32-bit.
+    /// Whether they are 64-bit, else 32-bit.
     pub(crate) wide: bool,
+}
+
+/// Where the items of a column of varying row length lie.
+pub(crate) struct RunsImage {
     pub(crate) items: usize,
     pub(crate) num_items: usize,
     pub(crate) validity: Option<usize>,
@@ -176,11 +180,18 @@ impl BatchImage {
         if !T::views(dtype) {
             return Err(self.plan.wrong_view(number, T::DTYPE.name()));
         }
-        let Place::Runs { offsets, wide, validity, .. } = self.laid_out.layout.places[number] else {
-            unreachable!("the column's kind and its place agree")
-        };
+        let validity = self.laid_out.layout.places[number].validity();
         let items = &self.columns[number].items;
-        Ok(RunsImage { offsets, wide, items: items.start, num_items: items.len() / size_of::<T>(), validity })
+        Ok(RunsImage { items: items.start, num_items: items.len() / size_of::<T>(), validity })
+    }
+
+    /// Where the offsets of the rows of the column `name` lie, whose rows are of varying length, padded or not.
+    pub(crate) fn offsets(&self, name: &str) -> Result<OffsetsImage> {
+        let number = self.plan.column_number(name)?;
+        match self.laid_out.layout.places[number] {
+            Place::Runs { offsets, wide, .. } => Ok(OffsetsImage { offsets, wide }),
+            Place::Dense { .. } => Err(self.plan.wrong_view(number, "rows of varying length")),
+        }
     }
 }
 

@@ -43,7 +43,7 @@ pub use col::{Col, col};
 pub(crate) use documents::{DocumentReader, Documents, Windows};
 pub(crate) use gather::RowSource;
 #[cfg(feature = "cuda")]
-pub(crate) use image::{BatchImage, DenseImage};
+pub(crate) use image::{BatchImage, DenseImage, OffsetsImage};
 pub(crate) use make::{BatchMaker, BatchPool, MapBatch, Turn};
 pub(crate) use map_rows::{MapRows, RowFn};
 pub use map_rows::{Row, RowWriter};

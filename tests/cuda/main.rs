@@ -18,7 +18,7 @@ use arrow::datatypes::{DataType, Field, Int16Type, Schema};
 use control::Driver;
 use forebay::{
     Batch, Dataset, DeviceBatch, DeviceLoader, DeviceOffsets, Element, Error, ErrorKind, Loader,
-    LoaderBuilder, LoaderState, Mixture, Remainder, Shuffle, Staging, TrainerStream, cuda_devices,
+    LoaderBuilder, LoaderState, Mixture, Pad, Remainder, Shuffle, Staging, TrainerStream, col, cuda_devices,
 };
 
 unsafe extern "C" {
@@ -105,9 +105,8 @@ fn same_tensor<T: Element>(context: *mut c_void, name: &str, host: &Batch, devic
     assert_eq!(host.tensor::<T>(name).is_ok(), device.tensor::<T>(name).is_ok(), "{name}");
 }
 
-fn same_rows<T: Element>(context: *mut c_void, name: &str, host: &Batch, device: &DeviceBatch) {
-    let (here, there) = (host.ragged::<T>(name).unwrap(), device.ragged::<T>(name).unwrap());
-    let offsets: Vec<i64> = match there.offsets() {
+fn fetch_offsets(context: *mut c_void, device: &DeviceBatch, offsets: DeviceOffsets<'_>) -> Vec<i64> {
+    match offsets {
         DeviceOffsets::Narrow(at) => {
             let bytes = fetch(context, device, at.device_pointer(), at.len_bytes());
             bytes.chunks(4).map(|four| i32::from_ne_bytes(four.try_into().unwrap()).into()).collect()
@@ -116,7 +115,19 @@ fn same_rows<T: Element>(context: *mut c_void, name: &str, host: &Batch, device:
             let bytes = fetch(context, device, at.device_pointer(), at.len_bytes());
             bytes.chunks(8).map(|eight| i64::from_ne_bytes(eight.try_into().unwrap())).collect()
         }
-    };
+    }
+}
+
+fn same_lengths(context: *mut c_void, name: &str, host: &Batch, device: &DeviceBatch) {
+    let offsets = fetch_offsets(context, device, device.offsets(name).unwrap());
+    let lengths: Vec<_> = offsets.windows(2).map(|ends| (ends[1] - ends[0]) as usize).collect();
+    assert_eq!(lengths, host.lengths(name).unwrap(), "{name}");
+}
+
+fn same_rows<T: Element>(context: *mut c_void, name: &str, host: &Batch, device: &DeviceBatch) {
+    let (here, there) = (host.ragged::<T>(name).unwrap(), device.ragged::<T>(name).unwrap());
+    let offsets = fetch_offsets(context, device, there.offsets());
+    same_lengths(context, name, host, device);
     let items = there.items();
     let bytes = fetch(context, device, items.device_pointer(), items.len_bytes());
     assert_eq!(offsets.len(), device.len() + 1, "{name}");
@@ -203,6 +214,35 @@ fn nulls_rows_of_any_length_and_padding_arrive() {
             }
             assert!(there.tensor::<f32>("maybe").is_err() && there.tensor::<i32>("no such").is_err());
             assert!(there.ragged::<u8>("maybe").is_err() && there.ragged::<i32>("list").is_err());
+        }
+        assert!(device.next().is_none());
+    }
+    driver.iter().for_each(Driver::assert_clean);
+}
+
+#[test]
+fn padded_rows_arrive_with_their_lengths() {
+    let driver = driver_if_any(2);
+    if !a_device() {
+        return;
+    }
+    let columns = [
+        col("list").pad(Pad::longest().value(-1.0)),
+        col("bytes").pad(Pad::to(16).value(7.0)),
+        col("maybe").fill(0.0),
+    ];
+    for remainder in [Remainder::Keep, Remainder::Pad] {
+        let builder = Loader::builder(&ragged()).columns(columns.clone()).batch_size(16);
+        let (host, mut device) = pair(builder.shuffle(Shuffle::Exact).remainder(remainder));
+        let context = device.raw_context();
+        for host in host {
+            let (host, there) = (host.unwrap(), device.next().unwrap().unwrap());
+            same_tensor::<i16>(context, "list", &host, &there);
+            same_tensor::<u8>(context, "bytes", &host, &there);
+            same_lengths(context, "list", &host, &there);
+            same_lengths(context, "bytes", &host, &there);
+            assert_eq!(there.offsets("maybe").unwrap_err().kind(), ErrorKind::InvalidArgument);
+            assert!(there.ragged::<i16>("list").is_err());
         }
         assert!(device.next().is_none());
     }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use crate::batch::{BatchImage, BatchPlan, DenseImage, Shape};
+use crate::batch::{BatchImage, BatchPlan, DenseImage, OffsetsImage, Shape};
 use crate::error::Result;
 use crate::layout::Element;
 use crate::staging::TrainerStream;
@@ -161,15 +161,26 @@ impl DeviceBatch {
     /// `InvalidArgument` if the batch has no such column, its rows are of one length, or its items are not `T`s.
     pub fn ragged<T: Element>(&self, name: &str) -> Result<DeviceRagged<'_, T>> {
         let runs = self.image.ragged::<T>(name)?;
-        let (offsets, num_offsets) = (self.pointer(At::Buffer(runs.offsets)), self.len() + 1);
-        let shape = Shape::new(num_offsets, &[])?;
         Ok(DeviceRagged {
-            offsets: match runs.wide {
-                false => DeviceOffsets::Narrow(DeviceTensor::new(offsets, shape)),
-                true => DeviceOffsets::Wide(DeviceTensor::new(offsets, shape)),
-            },
+            offsets: self.offsets(name)?,
             items: DeviceTensor::new(self.pointer(At::Buffer(runs.items)), Shape::new(runs.num_items, &[])?),
             validity: self.validity(runs.validity)?,
+        })
+    }
+
+    /// Where each row of the column `name` begins among its items, whose rows are of varying length, [padded](crate::Col::pad) or
+    /// not: one more than there are rows. Row `i` has `offset[i + 1] - offset[i]` items, and where it is padded, these are the first
+    /// of its place in the [tensor](DeviceBatch::tensor); the others are padding. A row that is null, or padding, has none.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` if the batch has no such column, or its rows are of one length.
+    pub fn offsets(&self, name: &str) -> Result<DeviceOffsets<'_>> {
+        let OffsetsImage { offsets, wide } = self.image.offsets(name)?;
+        let (pointer, shape) = (self.pointer(At::Buffer(offsets)), Shape::new(self.len() + 1, &[])?);
+        Ok(match wide {
+            false => DeviceOffsets::Narrow(DeviceTensor::new(pointer, shape)),
+            true => DeviceOffsets::Wide(DeviceTensor::new(pointer, shape)),
         })
     }
 
