@@ -10,7 +10,8 @@ use arrow::datatypes::{Int32Type, Int64Type};
 use forebay::convert::{ConvertOptions, convert};
 use forebay::sampler::RowRng;
 use forebay::{
-    Dataset, Error, ErrorKind, Loader, LoaderBuilder, LoaderState, Output, Remainder, Shuffle, col,
+    Dataset, Error, ErrorKind, Loader, LoaderBuilder, LoaderState, OnBadRecord, Output, Remainder, Row,
+    RowWriter, Shuffle, col,
 };
 use proptest::prelude::*;
 
@@ -37,24 +38,28 @@ type Made = (i32, Vec<f32>, Vec<i64>, String);
 
 /// A loader that makes of every row: a tensor of a number and random ones, the list in reverse, and text.
 fn mapped(dataset: &Dataset) -> LoaderBuilder {
-    let outputs =
-        [Output::tensor::<f32>("noisy", &[3]), Output::ragged::<i64>("reversed"), Output::text("said")];
-    Loader::builder(dataset).columns(["x"]).map_rows(["x", "text", "list"], outputs, |row, out| {
-        let mut rng = row.rng();
-        let x = row.values::<i32>("x")?[0];
-        assert_eq!(u64::from(x as u32), row.number());
-        let noisy = out.tensor_mut::<f32>("noisy")?;
-        noisy[0] = x as f32;
-        noisy[1] = rng.unit() as f32;
-        // The third stays as it is.
-        let mut list = row.values::<i64>("list")?.to_vec();
-        list.reverse();
-        // In two goes.
-        out.write("reversed", &list[..list.len() / 2])?;
-        out.write("reversed", &list[list.len() / 2..])?;
-        let text = if row.is_null("text")? { "nothing" } else { row.text("text")? };
-        out.write_text("said", text)
-    })
+    Loader::builder(dataset).columns(["x"]).map_rows(["x", "text", "list"], outputs(), map)
+}
+
+fn outputs() -> [Output; 3] {
+    [Output::tensor::<f32>("noisy", &[3]), Output::ragged::<i64>("reversed"), Output::text("said")]
+}
+
+fn map(row: &Row<'_>, out: &mut RowWriter<'_>) -> forebay::Result<()> {
+    let mut rng = row.rng();
+    let x = row.values::<i32>("x")?[0];
+    assert_eq!(u64::from(x as u32), row.number());
+    let noisy = out.tensor_mut::<f32>("noisy")?;
+    noisy[0] = x as f32;
+    noisy[1] = rng.unit() as f32;
+    // The third stays as it is.
+    let mut list = row.values::<i64>("list")?.to_vec();
+    list.reverse();
+    // In two goes.
+    out.write("reversed", &list[..list.len() / 2])?;
+    out.write("reversed", &list[list.len() / 2..])?;
+    let text = if row.is_null("text")? { "nothing" } else { row.text("text")? };
+    out.write_text("said", text)
 }
 
 fn expected(seed: u64, epoch: u64, row: u64) -> Made {
@@ -318,4 +323,123 @@ fn a_batch_may_be_changed_with_the_numbers_of_its_rows() {
         let mark = (batch.epoch() * 100 + batch.step()) as f32;
         assert!(batch.tensor::<f32>("noisy").unwrap().as_slice().chunks(3).all(|row| row[2] == mark));
     }
+}
+
+/// All rows of a dataset that a conversion made of a [`table`] and [`map`].
+fn rows_of(dataset: &Dataset) -> Vec<Made> {
+    let loader = Loader::builder(dataset).batch_size(64).build().unwrap();
+    loader.flat_map(|batch| made(&batch.unwrap())).collect()
+}
+
+#[test]
+fn a_conversion_writes_what_the_function_makes() {
+    let dataset = table(300);
+    let temporary = tempfile::tempdir().unwrap();
+    let options = ConvertOptions::new().columns(["x"]).map_rows(["x", "text", "list"], outputs(), map);
+    let folder = |name: &str| temporary.path().join(name);
+    let mut files = Vec::new();
+    for (threads, name) in [(1, "one"), (3, "three")] {
+        let options = options.clone().threads(threads).shard_bytes(1 << 12);
+        let converted = convert(&dataset, folder(name), &options, |_| {}).unwrap();
+        assert!(converted.shards > 1, "{converted:?}");
+        let read = Dataset::open(folder(name)).unwrap();
+        let names: Vec<_> = read.schema().fields().iter().map(|field| field.name().as_str()).collect();
+        assert_eq!(names, ["x", "noisy", "reversed", "said"]);
+        assert_eq!(rows_of(&read), (0..300).map(|row| expected(0, 0, row)).collect::<Vec<_>>());
+        files.push(fs::read(folder(name).join("dataset.json")).unwrap());
+    }
+    assert!(files[0] == files[1], "as many threads as it may be, the same bytes");
+
+    let shuffled = options.clone().shuffle(7).rename("said", "told");
+    convert(&dataset, folder("shuffled"), &shuffled, |_| {}).unwrap();
+    let read = Dataset::open(folder("shuffled")).unwrap().rename("told", "said").unwrap();
+    let mut rows = rows_of(&read);
+    assert_ne!(rows[0].0, 0);
+    rows.sort_by_key(|row| row.0);
+    assert_eq!(rows, (0..300).map(|row| expected(0, 0, row)).collect::<Vec<_>>());
+
+    // Inputs are left out unless they are asked for.
+    let alone = ConvertOptions::new().map_rows(["x", "text", "list"], outputs(), map);
+    convert(&dataset, folder("alone"), &alone, |_| {}).unwrap();
+    assert_eq!(Dataset::open(folder("alone")).unwrap().schema().fields().len(), 3);
+}
+
+#[test]
+fn a_cache_calls_the_function_once_a_row_and_knows_it_by_what_it_makes() {
+    let dataset = table(5000);
+    let temporary = tempfile::tempdir().unwrap();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let options = |factor: i32| {
+        let calls = calls.clone();
+        ConvertOptions::new().map_rows(["x"], [Output::tensor::<i32>("y", &[])], move |row, out| {
+            calls.fetch_add(1, Ordering::Relaxed);
+            out.write("y", &[row.values::<i32>("x")?[0] * factor])
+        })
+    };
+    let cached = dataset.cache_with(temporary.path(), &options(3), |_| {}).unwrap();
+    let first = calls.swap(0, Ordering::Relaxed);
+    let again = dataset.cache_with(temporary.path(), &options(3), |_| {}).unwrap();
+    let second = calls.swap(0, Ordering::Relaxed);
+    assert_eq!(first, 5000 + second, "every row, and those looked at to know it by");
+    assert!(second < 1100, "{second}");
+    for dataset in [cached, again] {
+        let table = dataset.gather(&[0, 1, 4999]).unwrap();
+        let y = table.column_by_name("y").unwrap().as_primitive::<Int32Type>();
+        assert_eq!(y.values()[..], [0, 3, 14997]);
+    }
+    let error = dataset.cache_with(temporary.path(), &options(4), |_| {}).map(drop).unwrap_err();
+    assert!(error.to_string().contains("holds another dataset"), "{error}");
+}
+
+#[test]
+fn a_row_the_function_refuses_is_a_bad_record_of_a_conversion() {
+    let dataset = table(300);
+    let temporary = tempfile::tempdir().unwrap();
+    let options = |kind: ErrorKind| {
+        let outputs = [Output::tensor::<i32>("y", &[])];
+        ConvertOptions::new().columns(["x"]).map_rows(["x"], outputs, move |row, out| match row.number() {
+            number if number % 100 == 42 => Err(Error::new(kind, "no such thing")),
+            _ => out.write("y", row.values::<i32>("x")?),
+        })
+    };
+    let error = convert(&dataset, temporary.path(), &options(ErrorKind::Unsupported), |_| {}).unwrap_err();
+    assert_eq!((error.kind(), error.location().record), (ErrorKind::Unsupported, Some(42)), "{error}");
+
+    let skip = options(ErrorKind::Unsupported).on_bad_record(OnBadRecord::Skip { limit: 3 });
+    let folder = temporary.path().join("skipped");
+    let converted = convert(&dataset, &folder, &skip, |_| {}).unwrap();
+    assert_eq!((converted.rows, converted.skipped), (297, 3));
+    let ledger = fs::read_to_string(folder.join("bad-records.jsonl")).unwrap();
+    assert!(ledger.lines().all(|line| line.contains("no such thing")) && ledger.lines().count() == 3);
+
+    // What is wrong with the function is not wrong with a row.
+    let skip = options(ErrorKind::InvalidArgument).on_bad_record(OnBadRecord::Skip { limit: 3 });
+    let error = convert(&dataset, temporary.path().join("wrong"), &skip, |_| {}).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    let panics = ConvertOptions::new()
+        .map_rows(["x"], [Output::text("y")], |_, _| panic!("of its own"))
+        .on_bad_record(OnBadRecord::Skip { limit: 3 });
+    let error = convert(&dataset, temporary.path().join("panics"), &panics, |_| {}).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Panic, "{error}");
+    assert!(error.to_string().contains("of its own"), "{error}");
+}
+
+#[test]
+fn outputs_of_a_conversion_have_names_of_their_own() {
+    let dataset = table(10);
+    let temporary = tempfile::tempdir().unwrap();
+    let named = |name: &str| ConvertOptions::new().map_rows(["x"], [Output::text(name)], |_, _| Ok(()));
+    let refused = [
+        (named("list"), "two columns would be called 'list'"),
+        (named("y").rename("y", "list"), "two columns would be called 'list'"),
+        (ConvertOptions::new().map_rows(["x"], [], |_, _| Ok(())), "at least one output"),
+        (ConvertOptions::new().map_rows(["z"], [Output::text("y")], |_, _| Ok(())), "'z'"),
+    ];
+    for (number, (options, expected)) in refused.into_iter().enumerate() {
+        let folder = temporary.path().join(number.to_string());
+        let error = convert(&dataset, folder, &options, |_| {}).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    // The name of an input may be taken.
+    convert(&dataset, temporary.path().join("taken"), &named("x"), |_| {}).unwrap();
 }

@@ -46,7 +46,7 @@ impl BatchMaker {
     }
 
     /// Whether `error`, which the last call gave, says that a record is bad, rather than that none can be read.
-    pub(super) fn says_bad_record(&self, error: &Error) -> bool {
+    pub(crate) fn says_bad_record(&self, error: &Error) -> bool {
         is_bad_record(error) || self.mapper.as_ref().is_some_and(|mapper| mapper.has_refused())
     }
 

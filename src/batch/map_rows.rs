@@ -23,6 +23,63 @@ use crate::layout::{Beside, ColumnKind, Element, Place, align_up};
 use crate::sampler::RowRng;
 use crate::staging::{SlotMemory, SlotMut, SlotPool};
 
+/// What a `map_rows` was told.
+#[derive(Clone)]
+pub(crate) struct AskedRows {
+    pub(crate) inputs: Vec<Col>,
+    pub(crate) outputs: Vec<Output>,
+    map: Arc<RowFn>,
+}
+
+impl AskedRows {
+    pub(crate) fn new<C: Into<Col>>(
+        inputs: impl IntoIterator<Item = C>,
+        outputs: impl IntoIterator<Item = Output>,
+        map: impl Fn(&Row<'_>, &mut RowWriter<'_>) -> Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        AskedRows {
+            inputs: inputs.into_iter().map(Into::into).collect(),
+            outputs: outputs.into_iter().collect(),
+            map: Arc::new(map),
+        }
+    }
+
+    /// Whether the column `name` is read for the outputs.
+    pub(crate) fn reads(&self, name: &str) -> bool {
+        self.inputs.iter().any(|input| input.name == name)
+    }
+
+    /// Plans batches of `columns` of `dataset`, and of the outputs behind them.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`BatchPlan::new`], of the inputs as well; `InvalidArgument` if there is no output.
+    pub(crate) fn plan(
+        &self,
+        dataset: &Dataset,
+        columns: &[Col],
+        batch_size: usize,
+        beside: Beside,
+    ) -> Result<BatchPlan> {
+        if self.outputs.is_empty() {
+            return Err(Error::invalid("map_rows needs at least one output, found none"));
+        }
+        let mut plan = BatchPlan::new(dataset, columns, &self.outputs, batch_size, beside)?;
+        let inputs = BatchPlan::new(dataset, &self.inputs, &[], 1, Beside::default())?;
+        plan.map_rows = Some(MapRows { inputs: Arc::new(inputs), map: self.map.clone() });
+        Ok(plan)
+    }
+}
+
+impl fmt::Debug for AskedRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AskedRows")
+            .field("inputs", &self.inputs)
+            .field("outputs", &self.outputs)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What is done with each row of a batch.
 pub(crate) struct MapRows {
     /// Batches of one row, of the columns that are read for it.
@@ -31,13 +88,6 @@ pub(crate) struct MapRows {
 }
 
 impl MapRows {
-    /// # Errors
-    ///
-    /// Those of [`BatchPlan::new`], of the inputs.
-    pub(crate) fn new(dataset: &Dataset, inputs: &[Col], map: Arc<RowFn>) -> Result<Self> {
-        Ok(MapRows { inputs: Arc::new(BatchPlan::new(dataset, inputs, &[], 1, Beside::default())?), map })
-    }
-
     /// What is read of a row.
     pub(super) fn inputs(&self) -> &BatchPlan {
         &self.inputs
@@ -45,7 +95,7 @@ impl MapRows {
 }
 
 /// The user's function.
-pub(crate) type RowFn = dyn Fn(&Row<'_>, &mut RowWriter<'_>) -> Result<()> + Send + Sync;
+type RowFn = dyn Fn(&Row<'_>, &mut RowWriter<'_>) -> Result<()> + Send + Sync;
 
 /// A row of a dataset, in the hands of a function given to [`map_rows`](crate::LoaderBuilder::map_rows): the inputs named
 /// there.

@@ -45,7 +45,7 @@ pub(crate) use gather::RowSource;
 #[cfg(feature = "cuda")]
 pub(crate) use image::{BatchImage, DenseImage, OffsetsImage};
 pub(crate) use make::{BatchMaker, BatchPool, MapBatch, Turn};
-pub(crate) use map_rows::{MapRows, RowFn};
+pub(crate) use map_rows::AskedRows;
 pub use map_rows::{Row, RowWriter};
 pub use output::Output;
 pub use pad::Pad;

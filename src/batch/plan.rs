@@ -383,8 +383,7 @@ fn cast_value(value: f64, to: DType) -> Option<Vec<u8>> {
 
 /// Refuses to shuffle what would be decoded again and again.
 pub(crate) fn check_decode_budget(plan: &BatchPlan) -> Result<()> {
-    let inputs = plan.map_rows.iter().flat_map(|rows| &rows.inputs().columns);
-    let columns = plan.columns.iter().chain(inputs).map(|column| (column.table, column.index));
+    let columns = plan.columns_read().map(|column| (column.table, column.index));
     let columns: Vec<_> = columns.collect::<BTreeSet<_>>().into_iter().collect();
     let (bytes, budget) = plan.dataset.decoded_bytes(&columns);
     if bytes > budget {

@@ -4,9 +4,9 @@
 use std::fs;
 use std::path::Path;
 
-use super::columns::Columns;
+use super::columns::{Columns, Reader};
 use super::{LEDGER, files};
-use crate::batch::{BadRecord, OnBadRecord, RowReader, is_bad_record};
+use crate::batch::{BadRecord, OnBadRecord};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use arrow::array::RecordBatch;
@@ -33,13 +33,13 @@ impl Bad {
 pub(super) fn read(
     dataset: &Dataset,
     columns: &Columns,
-    reader: &mut RowReader,
+    reader: &mut Reader,
     rows: &[u64],
     enough: usize,
 ) -> Result<(Option<RecordBatch>, Vec<Bad>)> {
     let error = match columns.gather(reader, rows) {
         Ok(batch) => return Ok((Some(batch), Vec::new())),
-        Err(error) if is_bad_record(&error) => error,
+        Err(error) if reader.says_bad_record(&error) => error,
         Err(error) => return Err(error),
     };
     let mut search =
@@ -56,7 +56,7 @@ pub(super) fn read(
 struct Search<'a> {
     dataset: &'a Dataset,
     columns: &'a Columns,
-    reader: &'a mut RowReader,
+    reader: &'a mut Reader,
     enough: usize,
     good: Vec<u64>,
     bad: Vec<Bad>,
@@ -76,7 +76,7 @@ impl Search<'_> {
             }
             match self.columns.gather(self.reader, half) {
                 Ok(_) => self.good.extend_from_slice(half),
-                Err(error) if is_bad_record(&error) => self.halve(half, error)?,
+                Err(error) if self.reader.says_bad_record(&error) => self.halve(half, error)?,
                 Err(error) => return Err(error),
             }
         }

@@ -33,7 +33,8 @@ impl Dataset {
     /// # }
     /// ```
     ///
-    /// What is written is the dataset: what a loader makes of it ([`map_rows`](crate::LoaderBuilder::map_rows)) is not.
+    /// What is written is the dataset. What a function makes of its rows is written by [`cache_with`](Dataset::cache_with) and
+    /// [`ConvertOptions::map_rows`].
     ///
     /// # Errors
     ///

@@ -1,17 +1,21 @@
 //! Which columns are written: from what the options say to what is read, and from what was read to a record batch.
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use super::ConvertOptions;
-use crate::batch::{Col, RowReader, col, stack, stack_field};
+use crate::batch::{
+    AskedRows, BatchMaker, BatchPool, Col, Output, RowReader, RowSource, Turn, col, is_bad_record, stack,
+    stack_field,
+};
 use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Result};
-use crate::layout::ColumnKind;
+use crate::layout::{Beside, ColumnKind};
+use crate::staging::{SlotMemory, SlotPool};
 
 /// The columns of a conversion.
 #[derive(Clone)]
@@ -21,6 +25,8 @@ pub(super) struct Columns {
     read: Vec<(usize, Col)>,
     /// What is written, a field of the schema each.
     written: Vec<Written>,
+    /// What is made and written behind them.
+    map_rows: Option<AskedRows>,
     pub(super) schema: SchemaRef,
     /// Bytes of a row; `None` where rows differ in length.
     pub(super) row_bytes: Option<u64>,
@@ -94,29 +100,45 @@ impl Columns {
                 (Item::Column(_), Written::Stack(_)) => unreachable!("the two were made of one another"),
             });
         }
+        let map_rows = options.map_rows.clone();
+        if let Some(asked) = &map_rows {
+            let plan = asked.plan(dataset, &[], 1, Beside::default())?;
+            fields.extend(plan.schema.fields().iter().map(|field| field.as_ref().clone()));
+        }
         rename(&mut fields, options)?;
-        let row_bytes = reader.fields().iter().map(|field| row_bytes(field)).sum();
+        let row_bytes = fields.iter().map(row_bytes).sum();
         let schema = Arc::new(Schema::new_with_metadata(fields, dataset.schema().metadata().clone()));
-        Ok(Columns { dataset: dataset.clone(), read, written, schema, row_bytes })
+        Ok(Columns { dataset: dataset.clone(), read, written, map_rows, schema, row_bytes })
     }
 
-    /// What reads the columns, up to `batch_rows` rows at a time; keeps the memory of up to `keep_slots` batches.
-    pub(super) fn reader(&self, batch_rows: usize, keep_slots: usize) -> Result<RowReader> {
-        RowReader::new(&self.dataset, self.read.clone(), batch_rows, keep_slots)
+    /// What reads and makes the columns, up to `batch_rows` rows at a time; keeps the memory of up to `keep_slots` batches.
+    pub(super) fn reader(&self, batch_rows: usize, keep_slots: usize) -> Result<Reader> {
+        let read = RowReader::new(&self.dataset, self.read.clone(), batch_rows, keep_slots)?;
+        let makes = self.map_rows.as_ref().map(|asked| -> Result<_> {
+            let plan = Arc::new(asked.plan(&self.dataset, &[], batch_rows.max(1), Beside::default())?);
+            let pool = SlotPool::new(SlotMemory::Heap, 1, keep_slots, plan.clone());
+            Ok((BatchMaker::new(plan), pool))
+        });
+        Ok(Reader { read, makes: makes.transpose()?, has_refused: false })
     }
 
     /// Reads `rows` of the dataset with `reader`, one of [`reader`](Self::reader)'s, and makes of them what is written.
     ///
     /// # Errors
     ///
-    /// Those of reading the rows; `Truncated` for a file that was cut short, whatever its rows looked like.
-    pub(super) fn gather(&self, reader: &mut RowReader, rows: &[u64]) -> Result<RecordBatch> {
-        let gathered = reader.gather(rows).and_then(|arrays| self.assemble(reader.fields(), arrays, rows));
+    /// Those of reading the rows, and of the user's function; `Truncated` for a file that was cut short, whatever its rows looked
+    /// like.
+    pub(super) fn gather(&self, reader: &mut Reader, rows: &[u64]) -> Result<RecordBatch> {
+        reader.has_refused = false;
+        let gathered = self.gather_unchecked(reader, rows);
         self.dataset.check()?;
         gathered
     }
 
-    fn assemble(&self, fields: &[FieldRef], arrays: Vec<ArrayRef>, rows: &[u64]) -> Result<RecordBatch> {
+    /// As [`gather`](Self::gather), before the look at the files.
+    fn gather_unchecked(&self, reader: &mut Reader, rows: &[u64]) -> Result<RecordBatch> {
+        let arrays = reader.read.gather(rows)?;
+        let fields = reader.read.fields();
         let written = self.written.iter().zip(self.schema.fields()).map(|(written, field)| match written {
             Written::AsRead(number) => Ok(arrays[*number].clone()),
             Written::Stack(members) => {
@@ -125,7 +147,8 @@ impl Columns {
                 stack(field, &members, rows)
             }
         });
-        let written = written.collect::<Result<Vec<_>>>()?;
+        let mut written = written.collect::<Result<Vec<_>>>()?;
+        written.extend(reader.make(rows)?);
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
         RecordBatch::try_new_with_options(self.schema.clone(), written, &options)
             .map_err(|e| Error::malformed(format!("the rows do not fit their schema: {e}")).with_source(e))
@@ -134,9 +157,12 @@ impl Columns {
     /// Refuses to read in a random order what would be decoded again and again. Opens every shard.
     pub(super) fn check_decode_budget(&self) -> Result<()> {
         self.dataset.open_shards()?;
+        let inputs = self.map_rows.iter().flat_map(|asked| &asked.inputs);
+        let inputs =
+            inputs.map(|input| self.dataset.column_index(&input.name)).collect::<Result<Vec<_>>>()?;
         let column = |index: usize| &self.dataset.columns()[index];
-        let read: Vec<_> =
-            self.read.iter().map(|&(index, _)| (column(index).table, column(index).index)).collect();
+        let read = self.read.iter().map(|&(index, _)| index).chain(inputs).collect::<BTreeSet<_>>();
+        let read: Vec<_> = read.into_iter().map(|index| (column(index).table, column(index).index)).collect();
         let (bytes, budget) = self.dataset.decoded_bytes(&read);
         if bytes > budget {
             return Err(Error::new(
@@ -157,7 +183,35 @@ impl Columns {
             Written::Stack(members) => format!("{members:?}"),
         });
         let written: Vec<_> = written.collect();
-        format!("{:?} {:?} {:?}", self.read, written, self.schema)
+        let mut said = format!("{:?} {:?} {:?}", self.read, written, self.schema);
+        if let Some(asked) = &self.map_rows {
+            said.push_str(&format!(" {asked:?}"));
+        }
+        said
+    }
+}
+
+/// Reads and makes the rows of a conversion, and keeps its memory from one call to the next.
+pub(super) struct Reader {
+    read: RowReader,
+    makes: Option<(BatchMaker, BatchPool)>,
+    /// Whether the user's function erred of one of the last rows.
+    has_refused: bool,
+}
+
+impl Reader {
+    /// Whether `error`, which the last call of [`Columns::gather`] gave, says that a record is bad, rather than that none can be
+    /// read.
+    pub(super) fn says_bad_record(&self, error: &Error) -> bool {
+        self.has_refused || is_bad_record(error)
+    }
+
+    /// What the user's function makes of `rows`.
+    fn make(&mut self, rows: &[u64]) -> Result<Vec<ArrayRef>> {
+        let Some((maker, pool)) = &mut self.makes else { return Ok(Vec::new()) };
+        let made = maker.make((pool, 0), &RowSource::List(rows), Turn::default());
+        self.has_refused = made.as_ref().is_err_and(|error| maker.says_bad_record(error));
+        Ok(made?.0.record_batch()?.columns().to_vec())
     }
 }
 
@@ -195,7 +249,10 @@ fn items(names: &[&str], stacks: &[Vec<usize>], options: &ConvertOptions) -> Res
     let stacked_in = |index: usize| stacks.iter().position(|members| members.contains(&index));
     let mut listed = Vec::new();
     match &options.columns {
-        None => listed.extend((0..names.len()).map(Item::Column)),
+        None => {
+            let is_input = |name: &str| options.map_rows.as_ref().is_some_and(|asked| asked.reads(name));
+            listed.extend((0..names.len()).filter(|&index| !is_input(names[index])).map(Item::Column));
+        }
         Some(columns) => {
             for name in columns {
                 match is_stack(name) {
@@ -231,7 +288,7 @@ fn items(names: &[&str], stacks: &[Vec<usize>], options: &ConvertOptions) -> Res
             items.push(Item::Stack(number));
         }
     }
-    if items.is_empty() && !names.is_empty() {
+    if items.is_empty() && !names.is_empty() && options.map_rows.is_none() {
         return Err(Error::invalid("expected at least one column to write, found none"));
     }
     Ok(items)
@@ -268,8 +325,9 @@ fn rename(fields: &mut [Field], options: &ConvertOptions) -> Result<()> {
         fields[index].set_name(to);
     }
     // A source may repeat names; options may not.
-    let given = options.renames.iter().map(|(_, to)| to);
-    for name in given.chain(options.stacks.iter().map(|(name, _)| name)) {
+    let outputs = options.map_rows.iter().flat_map(|asked| &asked.outputs).map(Output::name);
+    let given = options.renames.iter().map(|(_, to)| to).chain(options.stacks.iter().map(|(name, _)| name));
+    for name in given.map(String::as_str).chain(outputs) {
         if fields.iter().filter(|field| field.name() == name).count() > 1 {
             return Err(Error::invalid(format!("two columns would be called '{name}'")));
         }

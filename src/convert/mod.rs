@@ -9,13 +9,14 @@
 //! ```
 //!
 //! ```text
-//! rows ──▶ workers: read, cast, stack ──▶ ring ──▶ caller: write, hash ──▶ sync, rename, journal ──▶ dataset.json
-//!          (any number, any order)       (in order)                        (beside the next shard)
+//! rows ──▶ workers: read, cast, stack, map ──▶ ring ──▶ caller: write, hash ──▶ sync, rename, journal ──▶ dataset.json
+//!          (any number, any order)            (in order)                        (beside the next shard)
 //! ```
 //!
 //! A shard is written under a temporary name, synced, made read-only and renamed, and then noted in a journal. A
 //! conversion that was killed leaves no dataset; run again with the same source and options, it goes on behind the last
-//! shard it finished, and ends with the bytes an undisturbed run writes, with any number of threads. It never writes through a map, so a full disk is an error and not a signal.
+//! shard it finished, and ends with the bytes an undisturbed run writes, with any number of threads. It never writes through a
+//! map, so a full disk is an error and not a signal.
 //!
 //! Beside it stands [`RecordWriter`], which writes a TFRecord file record by record, for other programs to read.
 #![forbid(unsafe_code)]

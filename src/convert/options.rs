@@ -1,7 +1,8 @@
 //! What is written of a dataset, and how.
 #![forbid(unsafe_code)]
 
-use crate::batch::OnBadRecord;
+use crate::batch::{AskedRows, Col, OnBadRecord, Output, Row, RowWriter};
+use crate::error::Result;
 use crate::layout::DType;
 
 /// How a dataset is written: which columns and what becomes of them, in which order, in how many files.
@@ -31,6 +32,7 @@ pub struct ConvertOptions {
     pub(super) fills: Vec<(String, f64)>,
     pub(super) stacks: Vec<(String, Vec<String>)>,
     pub(super) renames: Vec<(String, String)>,
+    pub(super) map_rows: Option<AskedRows>,
     pub(super) shuffle: Option<u64>,
     pub(super) shard_bytes: Option<u64>,
     pub(super) num_shards: Option<u64>,
@@ -44,7 +46,8 @@ impl ConvertOptions {
         Self::default()
     }
 
-    /// The columns to write, in this order. Default: all, as the source has them.
+    /// The columns to write, in this order. Default: all, as the source has them, but the inputs of
+    /// [`map_rows`](Self::map_rows).
     ///
     /// A stack stands where its name is listed; where it is not listed, where the first of its columns is; and else behind
     /// all others.
@@ -87,6 +90,47 @@ impl ConvertOptions {
     /// Writes the column or stack `from` under the name `to`.
     pub fn rename(mut self, from: impl Into<String>, to: impl Into<String>) -> Self {
         self.renames.push((from.into(), to.into()));
+        self
+    }
+
+    /// A function that makes the columns `outputs` of each row of its columns `inputs`: pictures decoded and made small once,
+    /// texts tokenised once, rather than in every epoch. It is told as [`LoaderBuilder::map_rows`] is and called from many
+    /// threads; [`Row::rng`] gives the numbers of seed 0 and epoch 0. The inputs are left out unless
+    /// [`columns`](Self::columns) names them, and the outputs come after the columns. A row of which it errs is a bad record.
+    ///
+    /// A conversion that goes on where another one was interrupted, or finds its dataset there
+    /// ([`Dataset::cache`](crate::Dataset::cache)), knows the function by what it makes of a few rows: one that differs elsewhere
+    /// only needs a folder of its own.
+    ///
+    /// ```
+    /// use forebay::convert::ConvertOptions;
+    /// use forebay::{Dataset, Output};
+    ///
+    /// # fn main() -> forebay::Result<()> {
+    /// # let temporary = tempfile::tempdir().unwrap();
+    /// # let folder = temporary.path().join("small");
+    /// let large = Dataset::from_tensor("image", &[64, 64], vec![7u8; 10 * 64 * 64])?;
+    /// let shrink = ConvertOptions::new().map_rows(["image"], [Output::tensor::<u8>("small", &[32, 32])], |row, out| {
+    ///     let image = row.values::<u8>("image")?;
+    ///     for (i, to) in out.tensor_mut::<u8>("small")?.iter_mut().enumerate() {
+    ///         *to = image[i / 32 * 2 * 64 + i % 32 * 2];
+    ///     }
+    ///     Ok(())
+    /// });
+    /// let small = large.cache_with(&folder, &shrink, |_| {})?; // made by the first run, found by those after it
+    /// assert_eq!(small.column_kind("small")?.to_string(), "u8[32, 32]");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// [`LoaderBuilder::map_rows`]: crate::LoaderBuilder::map_rows
+    pub fn map_rows<C: Into<Col>>(
+        mut self,
+        inputs: impl IntoIterator<Item = C>,
+        outputs: impl IntoIterator<Item = Output>,
+        map: impl Fn(&Row<'_>, &mut RowWriter<'_>) -> Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        self.map_rows = Some(AskedRows::new(inputs, outputs, map));
         self
     }
 

@@ -1,7 +1,7 @@
 //! How are record batches made by many threads and written by one, in their order?
 //!
 //! ```text
-//! thread 0..n    claim the next batch ──▶ its rows ──▶ read, cast, stack ──▶ fill its place in the ring
+//! thread 0..n    claim the next batch ──▶ its rows ──▶ read, cast, stack, map ──▶ fill its place in the ring
 //! caller         take the next from the ring ──▶ write, hash
 //! ```
 //!
@@ -15,9 +15,8 @@ use std::thread::{Builder, Scope};
 use arrow::array::RecordBatch;
 
 use super::bad::{self, Bad};
-use super::columns::Columns;
+use super::columns::{Columns, Reader};
 use super::plan::Plan;
-use crate::batch::RowReader;
 use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Result};
 use crate::queue::{Consumer, Producer, ordered_ring};
@@ -94,7 +93,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn make(&self, batch: u64, reader: &mut Option<RowReader>, rows: &mut Vec<u64>) -> Result<Made> {
+    fn make(&self, batch: u64, reader: &mut Option<Reader>, rows: &mut Vec<u64>) -> Result<Made> {
         let reader = match reader {
             Some(reader) => reader,
             None => reader.insert(self.columns.reader(self.plan.batch_rows(), KEEP_SLOTS)?),

@@ -17,7 +17,7 @@ use super::state::{LoaderState, Options, Progress};
 use super::stats::Counters;
 use super::worker::{Shared, Worker};
 use super::{Clock, Loader};
-use crate::batch::{BatchPlan, Col, MapBatch, OnBadRecord, check_decode_budget};
+use crate::batch::{AskedRows, BatchPlan, Col, MapBatch, OnBadRecord, check_decode_budget};
 use crate::dataset::{Dataset, Mixture};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::Beside;
@@ -27,7 +27,6 @@ use crate::map::{Birthplace, ProcessUsage};
 use crate::queue::ordered_ring;
 use crate::sampler::{Order, Partition, Remainder, Shuffle, Steps};
 use crate::staging::{SlotMemory, SlotPool, Staging};
-use contents::AskedRows;
 
 /// Batches a loader keeps ready at least, where the depth is left to it: with few, small ones are handed over one at a time,
 /// and threads wait for each other.

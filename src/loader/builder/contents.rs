@@ -4,22 +4,12 @@
 use std::sync::Arc;
 
 use super::LoaderBuilder;
-use crate::batch::{
-    BatchMut, BatchPlan, Col, Documents, MapRows, OnBadRecord, Output, Row, RowFn, RowWriter,
-};
+use crate::batch::{AskedRows, BatchMut, BatchPlan, Col, Documents, OnBadRecord, Output, Row, RowWriter};
 use crate::error::{Error, Result};
 use crate::loader::LoaderState;
 use crate::loader::buckets::Buckets;
 use crate::loader::packing::Packing;
 use crate::sampler::{Order, Steps};
-
-/// What [`LoaderBuilder::map_rows`] was told.
-#[derive(Clone)]
-pub(in crate::loader) struct AskedRows {
-    inputs: Vec<Col>,
-    outputs: Vec<Output>,
-    map: Arc<RowFn>,
-}
 
 impl LoaderBuilder {
     /// A function that makes the columns `outputs` of each batch, row by row in the worker threads: decoding, tokenising,
@@ -59,11 +49,7 @@ impl LoaderBuilder {
         outputs: impl IntoIterator<Item = Output>,
         map: impl Fn(&Row<'_>, &mut RowWriter<'_>) -> Result<()> + Send + Sync + 'static,
     ) -> Self {
-        self.map_rows = Some(AskedRows {
-            inputs: inputs.into_iter().map(Into::into).collect(),
-            outputs: outputs.into_iter().collect(),
-            map: Arc::new(map),
-        });
+        self.map_rows = Some(AskedRows::new(inputs, outputs, map));
         self
     }
 
@@ -261,24 +247,17 @@ impl LoaderBuilder {
             plan.map_batch = self.map_batch.clone();
             return Ok(plan);
         }
-        let (inputs, outputs) = match &self.map_rows {
-            None => (&[][..], &[][..]),
-            Some(asked) => (&asked.inputs[..], &asked.outputs[..]),
-        };
+        let map_rows = self.map_rows.as_ref();
         let mut columns = self.columns.clone();
         if columns.is_empty() {
             let names = self.dataset.schema().fields().iter().map(|field| field.name());
-            let names = names.filter(|&name| inputs.iter().all(|input| input.name != *name));
+            let names = names.filter(|name| !map_rows.is_some_and(|asked| asked.reads(name)));
             columns.extend(names.map(Col::from));
         }
-        if outputs.is_empty() && self.map_rows.is_some() {
-            return Err(Error::invalid("map_rows needs at least one output, found none"));
-        }
-        let mut plan = BatchPlan::new(&self.dataset, &columns, outputs, self.batch_size, beside)?;
-        let map_rows = self.map_rows.as_ref();
-        plan.map_rows = map_rows
-            .map(|asked| MapRows::new(&self.dataset, &asked.inputs, asked.map.clone()))
-            .transpose()?;
+        let mut plan = match map_rows {
+            None => BatchPlan::new(&self.dataset, &columns, &[], self.batch_size, beside)?,
+            Some(asked) => asked.plan(&self.dataset, &columns, self.batch_size, beside)?,
+        };
         plan.map_batch = self.map_batch.clone();
         Ok(plan)
     }
