@@ -144,6 +144,11 @@ impl Error {
         &self.0.location
     }
 
+    /// Whether it says that what was read is bad, and will be when it is read again; rather than that it could not be read.
+    pub(crate) fn is_bad_data(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::Malformed | ErrorKind::Mismatch)
+    }
+
     /// The same error, in the file at `path` (unless a file is already named).
     #[must_use]
     pub fn at_path(mut self, path: impl AsRef<Path>) -> Self {

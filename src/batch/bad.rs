@@ -10,7 +10,7 @@ use super::make::{BatchMaker, BatchPool, Turn};
 use super::plan::PlannedPad;
 use super::{Batch, items_range};
 use crate::dataset::Dataset;
-use crate::error::{Error, ErrorKind, Location, Result};
+use crate::error::{Error, Location, Result};
 use crate::layout::{Place, SlotLayout};
 use crate::sampler::Audit;
 
@@ -70,11 +70,6 @@ impl BadRecord {
         };
         (record, error)
     }
-}
-
-/// Whether `error` says that a record is bad, rather than that none can be read.
-pub(crate) fn is_bad_record(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Malformed | ErrorKind::Mismatch)
 }
 
 impl BatchMaker {

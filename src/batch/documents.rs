@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::gather::{Gathered, Gatherer};
 use super::make::{BatchMaker, BatchPool, Turn};
-use super::{Batch, BatchPlan, Col, Output, Pad, is_bad_record};
+use super::{Batch, BatchPlan, Col, Output, Pad};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::layout::{Beside, ColumnKind, DType, Place, tensor_field};
@@ -100,12 +100,12 @@ impl DocumentReader {
             let mut slot = self.pool.take(0, 0)?;
             match self.gatherer.find(rows, &mut slot) {
                 Ok(found) => lengths.extend(found.lengths().map(|len| len as u64)),
-                Err(error) if !skip_bad || !is_bad_record(&error) => return Err(error),
+                Err(error) if !skip_bad || !error.is_bad_data() => return Err(error),
                 Err(_) => {
                     for row in rows {
                         lengths.push(match self.gatherer.find(&[*row], &mut slot) {
                             Ok(found) => found.lengths().map(|len| len as u64).sum(),
-                            Err(error) if is_bad_record(&error) => 0,
+                            Err(error) if error.is_bad_data() => 0,
                             Err(error) => return Err(error),
                         });
                     }

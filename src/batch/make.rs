@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::buffer::Buffer;
 
-use super::bad::{is_bad_record, spread};
+use super::bad::spread;
 use super::gather::{Gathered, Gatherer, RowSource};
 use super::map_rows::RowMapper;
 use super::{Batch, BatchMut, BatchPlan};
@@ -47,7 +47,7 @@ impl BatchMaker {
 
     /// Whether `error`, which the last call gave, says that a record is bad, rather than that none can be read.
     pub(crate) fn says_bad_record(&self, error: &Error) -> bool {
-        is_bad_record(error) || self.mapper.as_ref().is_some_and(|mapper| mapper.has_refused())
+        error.is_bad_data() || self.mapper.as_ref().is_some_and(|mapper| mapper.has_refused())
     }
 
     /// As [`Gatherer::decode_ahead`].

@@ -37,7 +37,6 @@ use crate::sampler::RowRng;
 use crate::staging::{Slot, SlotMut};
 
 pub(crate) use arrow_view::{dense, primitive, refused};
-pub(crate) use bad::is_bad_record;
 pub use bad::{BadRecord, OnBadRecord};
 pub use col::{Col, col};
 pub(crate) use documents::{DocumentReader, Documents, Windows};

@@ -9,8 +9,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use super::ConvertOptions;
 use crate::batch::{
-    AskedRows, BatchMaker, BatchPool, Col, Output, RowReader, RowSource, Turn, col, is_bad_record, stack,
-    stack_field,
+    AskedRows, BatchMaker, BatchPool, Col, Output, RowReader, RowSource, Turn, col, stack, stack_field,
 };
 use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Result};
@@ -203,7 +202,7 @@ impl Reader {
     /// Whether `error`, which the last call of [`Columns::gather`] gave, says that a record is bad, rather than that none can be
     /// read.
     pub(super) fn says_bad_record(&self, error: &Error) -> bool {
-        self.has_refused || is_bad_record(error)
+        self.has_refused || error.is_bad_data()
     }
 
     /// What the user's function makes of `rows`.

@@ -29,8 +29,9 @@ struct Kept {
     clock: u64,
 }
 
-/// A piece, once it is decoded. Locked while it is being decoded, so that others wait for it rather than decode it again.
-type Cell = Arc<Mutex<Option<Arc<Piece>>>>;
+/// A piece once it is decoded, or what is wrong with it. Locked while it is being decoded, so that others wait for it rather than
+/// decode it again.
+type Cell = Arc<Mutex<Option<Result<Arc<Piece>>>>>;
 
 struct Entry {
     piece: Cell,
@@ -47,7 +48,8 @@ impl DecodedChunks {
         self.budget_bytes
     }
 
-    /// The piece under `key`, made by `decode` (which says its size in bytes too) if it is not kept.
+    /// The piece under `key`, made by `decode` (which says its size in bytes too) if it is not kept. What is kept of a piece that
+    /// is bad is its error: each of its rows is asked for where bad records are left out.
     pub(crate) fn get(&self, key: Key, decode: impl FnOnce() -> Result<(Piece, u64)>) -> Result<Arc<Piece>> {
         let cell = self.cell(key);
         // A decoder that panicked left `None`: the next one tries again.
@@ -92,15 +94,20 @@ impl DecodedChunks {
         &self,
         key: Key,
         cell: &Cell,
-        mut piece: MutexGuard<'_, Option<Arc<Piece>>>,
+        mut piece: MutexGuard<'_, Option<Result<Arc<Piece>>>>,
         decode: impl FnOnce() -> Result<(Piece, u64)>,
     ) -> Result<Arc<Piece>> {
-        if let Some(piece) = &*piece {
-            return Ok(piece.clone());
+        if let Some(known) = &*piece {
+            return known.clone();
         }
-        let (decoded, bytes) = decode()?;
-        let decoded = Arc::new(decoded);
-        *piece = Some(decoded.clone());
+        let (decoded, bytes) = match decode() {
+            Ok((decoded, bytes)) => (Arc::new(decoded), bytes),
+            Err(error) => {
+                *piece = error.is_bad_data().then(|| Err(error.clone()));
+                return Err(error);
+            }
+        };
+        *piece = Some(Ok(decoded.clone()));
         drop(piece);
         self.account(key, cell, bytes);
         Ok(decoded)
@@ -171,6 +178,7 @@ impl DecodedChunks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::{Error, ErrorKind};
     use arrow::array::{ArrayRef, Int32Array};
 
     fn piece() -> Piece {
@@ -263,9 +271,13 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_not_kept() {
+    fn bad_data_is_decoded_once_and_other_failures_are_not_kept() {
         let chunks = DecodedChunks::new(50);
-        assert!(chunks.get((0, 0), || Err(crate::Error::malformed("x"))).is_err());
+        let failure = |kind| move || Err(Error::new(kind, "x"));
+        assert!(chunks.get((0, 0), failure(ErrorKind::Io)).is_err());
         assert!(chunks.get((0, 0), || Ok((piece(), 1))).is_ok());
+        assert!(chunks.get((1, 0), failure(ErrorKind::Malformed)).is_err());
+        let error = chunks.get((1, 0), || unreachable!("it is known")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Malformed);
     }
 }

@@ -281,7 +281,7 @@ fn columns_of_the_next_two_row_groups_are_decoded_ahead_once_where_rows_come_in_
     // What was decoded ahead is what is read.
     let table = &dataset.tables()[0];
     let has = |chunk, column| {
-        table.decoded.try_get((chunk, column), || Err(Error::malformed("not decoded"))).unwrap().is_ok()
+        table.decoded.try_get((chunk, column), || Err(Error::invalid("not decoded"))).unwrap().is_ok()
     };
     assert!((1..=3).all(|chunk| has(chunk, 0) && has(chunk, 1)));
     assert!(!has(0, 0) && !has(4, 1));
