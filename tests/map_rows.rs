@@ -3,15 +3,16 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use arrow::array::{ArrayRef, AsArray, Int32Array, ListArray, RecordBatch, StringArray};
 use arrow::datatypes::{Int32Type, Int64Type};
 use forebay::convert::{ConvertOptions, convert};
+use forebay::format::FixedSpec;
 use forebay::sampler::RowRng;
 use forebay::{
-    Dataset, Error, ErrorKind, Loader, LoaderBuilder, LoaderState, OnBadRecord, Output, Remainder, Row,
-    RowWriter, Shuffle, col,
+    DType, Dataset, Error, ErrorKind, Loader, LoaderBuilder, LoaderState, OnBadRecord, Output, Remainder,
+    Row, RowWriter, Shuffle, col,
 };
 use proptest::prelude::*;
 
@@ -422,6 +423,32 @@ fn a_row_the_function_refuses_is_a_bad_record_of_a_conversion() {
     let error = convert(&dataset, temporary.path().join("panics"), &panics, |_| {}).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Panic, "{error}");
     assert!(error.to_string().contains("of its own"), "{error}");
+}
+
+#[test]
+fn a_file_cut_short_under_the_function_is_no_bad_record() {
+    let temporary = tempfile::tempdir().unwrap();
+    let path = temporary.path().join("rows.bin");
+    fs::write(&path, vec![1u8; 1 << 20]).unwrap();
+    let format = FixedSpec::new(256).field("x", DType::U8, [256]);
+    let dataset = Dataset::options().fixed(format).open(&path).unwrap();
+    let outputs = [Output::tensor::<u8>("y", &[])];
+    let options = ConvertOptions::new().on_bad_record(OnBadRecord::Skip { limit: 0 });
+    let is_cut = AtomicBool::new(false);
+    let options = options.map_rows(["x"], outputs, move |row, _| {
+        // Not one of the rows that are looked at beforehand.
+        if row.number() == 300 {
+            fs::File::options().write(true).open(&path).unwrap().set_len(5000).unwrap();
+            is_cut.store(true, Ordering::Relaxed);
+        }
+        match is_cut.load(Ordering::Relaxed) {
+            true => Err(Error::new(ErrorKind::Unsupported, "refused")),
+            false => Ok(()),
+        }
+    });
+    let error = convert(&dataset, temporary.path().join("out"), &options, |_| {}).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Truncated, "{error}");
+    assert!(!error.to_string().contains("bad records"), "{error}");
 }
 
 #[test]

@@ -130,7 +130,11 @@ impl Columns {
     pub(super) fn gather(&self, reader: &mut Reader, rows: &[u64]) -> Result<RecordBatch> {
         reader.has_refused = false;
         let gathered = self.gather_unchecked(reader, rows);
-        self.dataset.check()?;
+        if let Err(error) = self.dataset.check() {
+            // What the user's function was given was no record.
+            reader.has_refused = false;
+            return Err(error);
+        }
         gathered
     }
 
