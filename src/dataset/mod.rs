@@ -30,6 +30,7 @@ mod decoded;
 mod describe;
 mod folders;
 mod formats;
+mod identity;
 mod inflate;
 mod manifest;
 mod memory;
@@ -48,11 +49,9 @@ mod table;
 mod tests;
 
 use std::fmt;
-use std::hash::Hasher;
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
-use xxhash_rust::xxh3::Xxh3;
 
 use crate::error::{Error, Result};
 use crate::format::hf;
@@ -61,6 +60,7 @@ use crate::map::Preload;
 use crate::sampler::{Permutation, epoch_key};
 
 pub use describe::ShardInfo;
+pub(crate) use identity::Identity;
 pub(crate) use manifest::{BatchEntry, MANIFEST, Manifest, ShardEntry};
 pub use mixture::{Mixture, MixtureBuilder, Weight};
 pub(crate) use open::in_words;
@@ -346,28 +346,6 @@ impl Dataset {
             .iter()
             .flat_map(|table| table.shards.iter())
             .try_for_each(|shard| shard.opened().map(drop))
-    }
-
-    /// What tells this dataset from others: its columns, its rows, the names of its files and the rows in each.
-    ///
-    /// Neither where the files lie nor when they were written matters, so that a dataset that was moved is
-    /// the same one.
-    pub fn fingerprint(&self) -> u64 {
-        let mut hasher = Xxh3::new();
-        for (field, column) in self.schema.fields().iter().zip(&self.columns) {
-            hasher.update(field.name().as_bytes());
-            hasher.update(format!("\0{}\0", field.data_type()).as_bytes());
-            hasher.write_u64(column.table as u64);
-            hasher.write_u64(column.index as u64);
-        }
-        for table in &self.tables {
-            for shard in table.shards.iter() {
-                hasher.update(shard.name.as_bytes());
-                hasher.write_u64(shard.num_rows);
-            }
-            table.rows.fingerprint(&mut hasher);
-        }
-        hasher.digest()
     }
 }
 

@@ -13,7 +13,7 @@ use super::ahead::{Ahead, LookAhead};
 use super::ledger::Ledger;
 use super::packing::Packing;
 use super::residency::Residency;
-use super::state::{LoaderState, Options, Progress};
+use super::state::{LoaderState, Options, Start};
 use super::stats::Counters;
 use super::worker::{Shared, Worker};
 use super::{Clock, Loader};
@@ -332,11 +332,10 @@ impl LoaderBuilder {
             None => Order::new(self.dataset.len(), self.shuffle, self.seed),
             Some(mixture) => mixture.order(self.shuffle, self.seed),
         };
-        let packing = self.packing(&order)?;
         let epoch_len = self.mixture.as_ref().map_or(self.dataset.len(), Mixture::rows_per_epoch);
-        let num_rows = packing.as_ref().map_or(epoch_len, Packing::num_windows);
-        let steps = Steps::new(num_rows, self.batch_size as u64, self.remainder)?;
-        let steps = steps.partition(self.partition)?;
+        let steps_of = |num_rows| {
+            Steps::new(num_rows, self.batch_size as u64, self.remainder)?.partition(self.partition)
+        };
         if self.depth == Some(0) {
             return Err(Error::invalid("depth must be at least 1 batch, found 0"));
         }
@@ -349,11 +348,18 @@ impl LoaderBuilder {
             mixture: self.mixture.as_ref().map(Mixture::to_string),
             seed: self.seed,
             shuffle: self.shuffle,
-            global_batch: steps.global_batch(),
+            global_batch: steps_of(epoch_len)?.global_batch(),
             remainder: self.remainder,
             partition: self.partition,
             grouping: self.grouping(),
         };
+        let identity = Arc::new(self.dataset.identity());
+        // Before anything is read.
+        let start = self.resume.as_ref().map(|state| state.check(&identity, &options)).transpose()?;
+        let Start { epoch, step, progress, bad_records } = start.unwrap_or_default();
+        let packing = self.packing(&order, epoch)?;
+        let num_rows = packing.as_ref().map_or(epoch_len, Packing::num_windows);
+        let steps = steps_of(num_rows)?;
         let plan = match plan {
             Some(plan) => plan,
             None => Arc::new(self.plan(packing.as_ref())?),
@@ -362,11 +368,6 @@ impl LoaderBuilder {
             check_decode_budget(packing.as_ref().map_or(&plan, |packing| packing.documents.plan()))?;
         }
         self.dataset.advise(self.shuffle == Shuffle::None);
-        let fingerprint = self.dataset.fingerprint();
-        let (epoch, step, progress) = match &self.resume {
-            None => (0, 0, Progress::default()),
-            Some(state) => state.check(fingerprint, &options)?,
-        };
         let (first_batch, num_batches) = batches(steps, self.epochs, epoch, step)?;
 
         let threads = self.threads.unwrap_or_else(default_threads);
@@ -399,7 +400,7 @@ impl LoaderBuilder {
             order: packing.as_ref().map_or(order, |_| Order::new(num_rows, Shuffle::None, 0)),
             buckets,
             packing,
-            fingerprint,
+            identity,
             steps,
             options,
             on_bad_record: self.on_bad_record,
@@ -418,7 +419,7 @@ impl LoaderBuilder {
             epoch,
             progress,
             received: first_batch,
-            ledger: Ledger::new(self.on_bad_record),
+            ledger: Ledger::new(self.on_bad_record, bad_records),
             pending: None,
             birthplace: Birthplace::here()?,
             clock: Clock {

@@ -10,7 +10,6 @@ use crate::error::{Error, ErrorKind, Result};
 const LISTED: usize = 3;
 
 /// Every bad record of the batches the trainer received, each once.
-#[derive(Default)]
 pub(super) struct Ledger {
     limit: u64,
     rows: HashSet<u64>,
@@ -19,19 +18,21 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new(policy: OnBadRecord) -> Self {
+    /// Goes on from the `records` of earlier batches.
+    pub(super) fn new(policy: OnBadRecord, records: Vec<BadRecord>) -> Self {
         let limit = match policy {
             OnBadRecord::Fail => 0,
             OnBadRecord::Skip { limit } => limit,
         };
-        Ledger { limit, ..Ledger::default() }
+        let rows = records.iter().map(|bad| bad.row).collect();
+        Ledger { limit, rows, records, skipped: 0 }
     }
 
     pub(super) fn records(&self) -> &[BadRecord] {
         &self.records
     }
 
-    /// Rows left out, each as often as it was.
+    /// Rows left out since this loader was built, each as often as it was.
     pub(super) fn skipped(&self) -> u64 {
         self.skipped
     }

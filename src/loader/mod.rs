@@ -98,6 +98,8 @@ struct Mark {
     received: u64,
     epoch: u64,
     progress: Progress,
+    /// How many bad records were left out of them.
+    bad_records: usize,
 }
 
 /// How long the trainer makes batches before it takes one.
@@ -138,14 +140,16 @@ impl Loader {
     ///
     /// The loader compares the two itself at the end of every epoch in which no batch failed, and returns an `Err` of
     /// kind `Internal` if they differ. One rank of several has delivered its share: it compares their numbers alone, and
-    /// what all ranks delivered, [merged](Audit::merge), is what the whole epoch must give. Of a mixture, whose epochs cut passes
+    /// what all ranks delivered, [merged](Audit::merge), is what the whole epoch must give. After a resume the audit goes on from
+    /// a state of this rank, and begins anew from a state of another, or of another number of ranks; what was delivered before is
+    /// in their states ([`LoaderState::audit`]). Of a mixture, whose epochs cut passes
     /// through a component in two, up to half of the rows of such passes are gone through to know that.
     pub fn audit(&self) -> (u64, Audit, Audit) {
         self.audit_at(self.mark())
     }
 
     /// The bad records that were left out of the batches received so far ([`OnBadRecord::Skip`](crate::OnBadRecord::Skip)), each
-    /// once, in the order they came.
+    /// once, in the order they came; before a resume, too, where it was from a state of this rank.
     pub fn bad_records(&self) -> &[BadRecord] {
         self.ledger.records()
     }
@@ -160,11 +164,17 @@ impl Loader {
     }
 
     fn mark(&self) -> Mark {
-        Mark { received: self.received, epoch: self.epoch, progress: self.progress }
+        Mark {
+            received: self.received,
+            epoch: self.epoch,
+            progress: self.progress,
+            bad_records: self.ledger.records().len(),
+        }
     }
 
     fn state_at(&self, mark: Mark) -> LoaderState {
-        self.shared.state(mark.received, mark.epoch, mark.progress)
+        let bad_records = &self.ledger.records()[..mark.bad_records];
+        self.shared.state(mark.received, (mark.epoch, mark.progress), bad_records)
     }
 
     fn audit_at(&self, mark: Mark) -> (u64, Audit, Audit) {
@@ -258,7 +268,7 @@ impl Loader {
             Err(_) => self.progress.failed = true,
         }
         if step + 1 == self.shared.steps.len() && !self.progress.failed {
-            self.pending = self.shared.check(epoch, self.progress.delivered).err();
+            self.pending = self.shared.check(epoch, self.progress).err();
         }
     }
 }

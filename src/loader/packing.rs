@@ -6,8 +6,8 @@
 //! index        for every 256th document, the items before it: where a window begins is found from there
 //! ```
 //!
-//! The index of an epoch is made by whoever comes to the epoch first: it takes the length of every document, from its offsets,
-//! 8 bytes are kept of every 256 documents, and of no more than two epochs.
+//! The index of an epoch is made by whoever comes to the epoch first; epochs that have one order have one index. It takes the
+//! length of every document, from its offsets. 8 bytes are kept of every 256 documents, and of no more than two epochs.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -45,7 +45,7 @@ impl Packing {
     pub(super) fn new(documents: Documents, order: Order, len: usize, epoch: u64) -> Result<Self> {
         let mut reader = DocumentReader::new(&documents);
         let (index, total) = index(&mut reader, &order.epoch(epoch))?;
-        let indexes = Mutex::new(VecDeque::from([(epoch, index)]));
+        let indexes = Mutex::new(VecDeque::from([(index_key(epoch, &order.epoch(epoch)), index)]));
         Ok(Packing { documents, order, len, total, indexes })
     }
 
@@ -95,9 +95,10 @@ impl Packing {
     }
 
     fn index(&self, reader: &mut DocumentReader, epoch: u64, order: &EpochOrder) -> Result<Arc<[u64]>> {
+        let key = index_key(epoch, order);
         // Held while an index is made: whoever comes to the epoch needs it.
         let mut indexes = self.indexes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, index)) = indexes.iter().find(|(known, _)| *known == epoch) {
+        if let Some((_, index)) = indexes.iter().find(|(known, _)| *known == key) {
             return Ok(index.clone());
         }
         let (index, total) = index(reader, order)?;
@@ -107,9 +108,14 @@ impl Packing {
         if indexes.len() >= EPOCHS {
             indexes.pop_front();
         }
-        indexes.push_back((epoch, index.clone()));
+        indexes.push_back((key, index.clone()));
         Ok(index)
     }
+}
+
+/// What the index of `epoch` is known by: all epochs in the order of the dataset have one.
+fn index_key(epoch: u64, order: &EpochOrder) -> u64 {
+    if order.is_sequential() { 0 } else { epoch }
 }
 
 /// The items before every 256th document in `order`, and those of all.

@@ -1,9 +1,13 @@
 //! Where a trainer is in the sequence of batches, to go on from there.
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
+use crate::batch::BadRecord;
 use crate::coordinator::reader::read_state;
+use crate::dataset::Identity;
 use crate::error::{Error, Result};
 use crate::sampler::{Audit, Partition, Remainder, Shuffle};
 
@@ -36,10 +40,10 @@ pub(super) struct Options {
 #[serde(deny_unknown_fields)]
 pub struct LoaderState {
     version: u32,
-    /// 16 hexadecimal digits: many JSON readers hold 53 bits of a number.
-    dataset: String,
+    dataset: Arc<Identity>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     mixture: Option<String>,
+    /// As text: many JSON readers hold 53 bits of a number.
     seed: String,
     shuffle: String,
     global_batch: u64,
@@ -53,29 +57,36 @@ pub struct LoaderState {
     epoch: u64,
     step: u64,
     progress: Progress,
+    /// Those left out since the first batch.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    bad_records: Vec<BadRecord>,
 }
 
 /// What was delivered of an epoch so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Progress {
+    /// The step from which on it was counted: not the first of the epoch where another rank delivered those before.
+    pub(super) first_step: u64,
     pub(super) delivered: Audit,
-    /// Whether some batch of the epoch failed, or was delivered by another rank, so that not every row can have been
-    /// delivered here.
+    /// Whether some batch failed, so that not every row can have been delivered.
     pub(super) failed: bool,
 }
 
+/// Where a loader begins.
+#[derive(Default)]
+pub(super) struct Start {
+    pub(super) epoch: u64,
+    pub(super) step: u64,
+    pub(super) progress: Progress,
+    pub(super) bad_records: Vec<BadRecord>,
+}
+
 impl LoaderState {
-    pub(super) fn new(
-        fingerprint: u64,
-        options: &Options,
-        epoch: u64,
-        step: u64,
-        progress: Progress,
-    ) -> Self {
+    pub(super) fn new(dataset: &Arc<Identity>, options: &Options, start: Start) -> Self {
         LoaderState {
             version: VERSION,
-            dataset: format!("{fingerprint:016x}"),
+            dataset: dataset.clone(),
             mixture: options.mixture.clone(),
             seed: options.seed.to_string(),
             shuffle: options.shuffle.to_string(),
@@ -84,9 +95,10 @@ impl LoaderState {
             grouping: options.grouping.clone(),
             rank: options.partition.rank(),
             world: options.partition.world(),
-            epoch,
-            step,
-            progress,
+            epoch: start.epoch,
+            step: start.step,
+            progress: start.progress,
+            bad_records: start.bad_records,
         }
     }
 
@@ -98,6 +110,13 @@ impl LoaderState {
     /// The number of the next batch in its epoch.
     pub fn step(&self) -> u64 {
         self.step
+    }
+
+    /// The audit of what this rank delivered of the epoch before that batch. [Merged](Audit::merge) over all ranks of a job that
+    /// was stopped, and with what those that went on in its place [deliver](super::Loader::audit) up to the epoch's end, it is what
+    /// the whole epoch must give, whatever the numbers of ranks.
+    pub fn audit(&self) -> Audit {
+        self.progress.delivered
     }
 
     /// The state as one line of JSON.
@@ -115,13 +134,12 @@ impl LoaderState {
         read_state(json, "loader", VERSION)
     }
 
-    /// The epoch, the step and the progress in the epoch, if this is a state of the same sequence of batches.
-    pub(super) fn check(&self, fingerprint: u64, options: &Options) -> Result<(u64, u64, Progress)> {
-        let here = LoaderState::new(fingerprint, options, self.epoch, self.step, self.progress);
-        let differ = |what: &str, theirs: &str, ours: &str| {
-            Err(Error::mismatch(format!(
-                "the state was taken with {what} {theirs}, and this loader has {ours}"
-            )))
+    /// Where to go on, if this is a state of the same sequence of batches.
+    pub(super) fn check(&self, dataset: &Arc<Identity>, options: &Options) -> Result<Start> {
+        let (epoch, step) = (self.epoch, self.step);
+        let here = LoaderState::new(dataset, options, Start { epoch, step, ..Start::default() });
+        let differ = |theirs: &str, ours: &str| {
+            Err(Error::mismatch(format!("the state was taken with {theirs}, and this loader has {ours}")))
         };
         // Before the dataset, which is another one where components are.
         if self.mixture != here.mixture {
@@ -129,41 +147,38 @@ impl LoaderState {
                 None => "no mixture".to_owned(),
                 Some(mixture) => format!("the mixture {mixture}"),
             };
-            return Err(Error::mismatch(format!(
-                "the state was taken with {}, and this loader has {}",
-                words(self),
-                words(&here)
-            )));
+            return differ(&words(self), &words(&here));
         }
-        if self.dataset != here.dataset {
-            return differ("the dataset", &self.dataset, &here.dataset);
+        if let Some((theirs, ours)) = self.dataset.difference(&here.dataset) {
+            return differ(&theirs, &ours);
         }
         if self.seed != here.seed {
-            return differ("seed", &self.seed, &here.seed);
+            return differ(&format!("seed {}", self.seed), &here.seed);
         }
         if self.shuffle != here.shuffle {
-            return differ("shuffle", &self.shuffle, &here.shuffle);
+            return differ(&format!("shuffle {}", self.shuffle), &here.shuffle);
         }
         if self.global_batch != here.global_batch {
             let rows = |state: &LoaderState| match state.world {
                 1 => state.global_batch.to_string(),
                 world => format!("{} on {world} ranks together", state.global_batch),
             };
-            return differ("batch_size", &rows(self), &rows(&here));
+            return differ(&format!("batch_size {}", rows(self)), &rows(&here));
         }
         if self.remainder != here.remainder {
-            return differ("remainder", &self.remainder, &here.remainder);
+            return differ(&format!("remainder {}", self.remainder), &here.remainder);
         }
         if self.grouping != here.grouping {
             let grouping =
                 |state: &LoaderState| state.grouping.clone().unwrap_or_else(|| "no grouping".to_owned());
-            return differ("rows by", &grouping(self), &grouping(&here));
+            return differ(&format!("rows by {}", grouping(self)), &grouping(&here));
         }
-        let mut progress = self.progress;
-        if (self.rank, self.world) != (here.rank, here.world) {
-            // What another rank delivered says nothing of what this one has.
-            progress = Progress { delivered: Audit::default(), failed: self.step > 0 };
+        if (self.rank, self.world) == (here.rank, here.world) {
+            let (progress, bad_records) = (self.progress, self.bad_records.clone());
+            return Ok(Start { epoch, step, progress, bad_records });
         }
-        Ok((self.epoch, self.step, progress))
+        // What another rank delivered, or left out, says nothing of what this one has.
+        let progress = Progress { first_step: step, ..Progress::default() };
+        Ok(Start { epoch, step, progress, bad_records: Vec::new() })
     }
 }

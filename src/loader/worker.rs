@@ -10,11 +10,12 @@ use crossbeam::utils::CachePadded;
 use super::ahead::LookAhead;
 use super::buckets::Buckets;
 use super::packing::Packing;
-use super::state::{LoaderState, Options, Progress};
+use super::state::{LoaderState, Options, Progress, Start};
 use super::stats::Counters;
 use crate::batch::{
     BadRecord, Batch, BatchMaker, BatchPlan, BatchPool, DocumentReader, OnBadRecord, RowSource, Turn,
 };
+use crate::dataset::Identity;
 use crate::error::{Error, ErrorKind, Result};
 use crate::queue::{Claim, Producer, Ticket};
 use crate::sampler::{Audit, EpochOrder, Order, Partition, Shuffle, Steps};
@@ -28,7 +29,7 @@ pub(super) struct Shared {
     pub(super) buckets: Option<Buckets>,
     pub(super) packing: Option<Packing>,
     /// Of the dataset.
-    pub(super) fingerprint: u64,
+    pub(super) identity: Arc<Identity>,
     pub(super) steps: Steps,
     pub(super) options: Options,
     pub(super) on_bad_record: OnBadRecord,
@@ -74,13 +75,14 @@ impl Shared {
         self.plan.dataset.check()
     }
 
-    /// Compares what was `delivered` of the epoch `epoch`, all of whose batches were, with what should have been.
-    pub(super) fn check(&self, epoch: u64, delivered: Audit) -> Result<()> {
+    /// Compares the `progress` at the end of the epoch `epoch`, none of whose batches failed, with what it should be.
+    pub(super) fn check(&self, epoch: u64, progress: Progress) -> Result<()> {
         let partition = self.options.partition;
-        if partition == Partition::default() {
-            return delivered.check(self.expected(epoch));
+        if partition == Partition::default() && progress.first_step == 0 {
+            return progress.delivered.check(self.expected(epoch));
         }
-        let (expected, found) = (self.steps.num_delivered(), delivered.count());
+        let expected = self.steps.num_delivered(progress.first_step);
+        let found = progress.delivered.count();
         if expected == found {
             return Ok(());
         }
@@ -88,11 +90,22 @@ impl Shared {
         Err(Error::new(ErrorKind::Internal, message))
     }
 
-    pub(super) fn state(&self, received: u64, epoch: u64, progress: Progress) -> LoaderState {
+    /// The state after `received` batches, the last of which was of `epoch`.
+    pub(super) fn state(
+        &self,
+        received: u64,
+        (epoch, progress): (u64, Progress),
+        bad_records: &[BadRecord],
+    ) -> LoaderState {
         // An epoch without steps is never left.
         let (next_epoch, step) = if self.steps.is_empty() { (0, 0) } else { self.steps.locate(received) };
         let progress = if next_epoch == epoch { progress } else { Progress::default() };
-        LoaderState::new(self.fingerprint, &self.options, next_epoch, step, progress)
+        let bad_records = bad_records.to_vec();
+        LoaderState::new(
+            &self.identity,
+            &self.options,
+            Start { epoch: next_epoch, step, progress, bad_records },
+        )
     }
 }
 

@@ -143,15 +143,14 @@ impl Steps {
         self.partition.slice(start..start.saturating_add(self.global_batch).min(self.num_rows))
     }
 
-    /// How many rows an epoch delivers to this rank.
-    pub fn num_delivered(&self) -> u64 {
-        match self.len() {
-            0 => 0,
-            len => {
-                let last = self.positions(len - 1);
-                (len - 1) * self.batch_size + (last.end - last.start)
-            }
+    /// How many rows an epoch delivers to this rank from step `first` on.
+    pub fn num_delivered(&self, first: u64) -> u64 {
+        let len = self.len();
+        if first >= len {
+            return 0;
         }
+        let last = self.positions(len - 1);
+        (len - 1 - first) * self.batch_size + (last.end - last.start)
     }
 
     /// The positions that [`Remainder::Drop`] leaves out at the end of an epoch; empty otherwise.

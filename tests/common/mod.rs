@@ -20,7 +20,7 @@ use arrow::datatypes::{
     TimeUnit, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use forebay::convert::{ConvertOptions, convert, verify};
-use forebay::{ColumnKind, Dataset, ErrorKind, Loader, Shuffle};
+use forebay::{ColumnKind, Dataset, ErrorKind, Loader, LoaderBuilder, LoaderState, Partition, Shuffle};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -160,6 +160,36 @@ pub fn loads_what_gather_gives(path: &str, dataset: &Dataset) {
     expected.sort_unstable();
     found.sort_unstable();
     assert!(found == expected, "{path}: rows are missing, repeated or changed");
+    goes_on_where_it_was(path, &dataset.take(1000));
+}
+
+/// From a state the rest comes as it would have, in whatever order: with other threads, and on two ranks in place of one.
+pub fn goes_on_where_it_was(path: &str, dataset: &Dataset) {
+    let half = 2 + dataset.len() as usize / 60;
+    let batches = |builder: LoaderBuilder| {
+        let batches =
+            builder.build().unwrap().map(|batch| row_hashes(&batch.unwrap().record_batch().unwrap()));
+        batches.collect::<Vec<_>>()
+    };
+    for shuffle in [Shuffle::None, Shuffle::Exact, Shuffle::Block { rows: 8, blocks: 3 }] {
+        let builder = Loader::builder(dataset).batch_size(2 * half).shuffle(shuffle).seed(5).epochs(2);
+        let whole = batches(builder.clone().threads(2));
+        for stop in [1, whole.len() * 2 / 3] {
+            let mut loader = builder.clone().threads(1).build().unwrap();
+            loader.by_ref().take(stop).for_each(|batch| drop(batch.unwrap()));
+            let state = LoaderState::from_json(&loader.state().to_json()).unwrap();
+            drop(loader);
+            let builder = builder.clone().resume(&state);
+            let rest = whole.get(stop..).unwrap_or_default();
+            assert!(batches(builder.clone().threads(3)) == rest, "{path}, {shuffle}: after {stop} batches");
+            let [first, second] = [0, 1].map(|rank| {
+                let rank = Partition::new(rank, 2).unwrap();
+                batches(builder.clone().threads(0).batch_size(half).partition(rank))
+            });
+            let both: Vec<_> = first.into_iter().zip(second).map(|(a, b)| [a, b].concat()).collect();
+            assert!(both == rest, "{path}, {shuffle}: two ranks after {stop} batches");
+        }
+    }
 }
 
 /// What is converted is whole, and reads back with the types and rows that `gather` gives.

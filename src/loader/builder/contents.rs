@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::LoaderBuilder;
 use crate::batch::{AskedRows, BatchMut, BatchPlan, Col, Documents, OnBadRecord, Output, Row, RowWriter};
 use crate::error::{Error, Result};
-use crate::loader::LoaderState;
 use crate::loader::buckets::Buckets;
 use crate::loader::packing::Packing;
 use crate::sampler::{Order, Steps};
@@ -155,7 +154,8 @@ impl LoaderBuilder {
     /// A record that is skipped leaves a hole in its batch under [`Remainder::Pad`](crate::Remainder::Pad), masked as padding is; otherwise the batch is
     /// shorter. No later row moves up, so that state, resume, ranks and audit count positions as if it had been delivered.
     /// [`Loader::bad_records`](crate::Loader::bad_records) lists what was skipped. The limit is on different records, counted in the order of the
-    /// batches received since the loader was built: a batch with a record beyond it is an `Err` that lists the last ones.
+    /// batches received: a batch with a record beyond it is an `Err` that lists the last ones. The state has the list, so that a
+    /// loader that [goes on](Self::resume) counts on, be it with another limit; each rank has its own.
     ///
     /// ```
     /// use forebay::format::{CsvOptions, CsvType};
@@ -209,8 +209,8 @@ impl LoaderBuilder {
         Ok(Some(Buckets::new(documents, *batches, steps, (self.seed, depth))))
     }
 
-    /// How documents are packed, which come in `order`, if they are to be.
-    pub(super) fn packing(&self, order: &Order) -> Result<Option<Packing>> {
+    /// How documents are packed, which come in `order`, if they are to be; `epoch` is the first that is asked for.
+    pub(super) fn packing(&self, order: &Order, epoch: u64) -> Result<Option<Packing>> {
         let Some((column, len)) = &self.pack else { return Ok(None) };
         let refuse = |what: &str| Err(Error::invalid(format!("packed windows of '{}' {what}", column.name)));
         if *len == 0 || i32::try_from(*len).is_err() {
@@ -234,7 +234,6 @@ impl LoaderBuilder {
             return refuse("have their length from pack: of Pad, give the value alone");
         }
         let documents = Documents::to_pack(&self.dataset, column)?;
-        let epoch = self.resume.as_ref().map_or(0, LoaderState::epoch);
         Packing::new(documents, order.clone(), *len, epoch).map(Some)
     }
 
