@@ -174,6 +174,36 @@ fn an_epoch_in_order_is_read_once_and_let_go_of() {
     }
 }
 
+#[test]
+fn a_rank_reads_groups_as_they_lie_where_pages_have_rows_for_all() {
+    // Of the rows of a page, four, each of so many ranks needs one; or few ranks do.
+    for (world, reads_groups) in [(3, true), (12, false)] {
+        let folder = tempfile::tempdir().unwrap();
+        let Some(numbers) = numbers(folder.path(), true) else { return };
+        let bytes = (ROWS * 1028) as u64;
+        let mut loader = Loader::builder(&numbers)
+            .batch_size(10)
+            .shuffle(Shuffle::Block { rows: 500, blocks: 2 })
+            .partition(Partition::new(1, world).unwrap())
+            .residency(Residency::Streaming)
+            .look_ahead_bytes(1 << 18)
+            .threads(0)
+            .build()
+            .unwrap();
+        loader.next().unwrap().unwrap();
+        let begun = loader.stats().pages.advised_bytes;
+        assert_eq!(
+            begun > bytes / 6,
+            reads_groups,
+            "{world} ranks: {begun} of {bytes} bytes at the first batch"
+        );
+        loader.by_ref().for_each(|batch| drop(batch.unwrap()));
+        let advised = loader.stats().pages.advised_bytes as f64 / bytes as f64;
+        let expected = if reads_groups { 0.98..1.1 } else { 0.2..0.5 };
+        assert!(expected.contains(&advised), "{world} ranks: {advised:.2} of the bytes asked for");
+    }
+}
+
 /// Rows that differ in length, records to be parsed, and row groups to be decoded: all of their bytes are asked for.
 #[test]
 fn every_kind_of_file_is_read_ahead() {

@@ -116,8 +116,14 @@ impl LookAhead {
         let residency = ahead.residency.decide(file_bytes, available_bytes);
         let streams = residency == Residency::Streaming;
         let mixed_rows = ahead.order.mixed_rows();
-        // A rank needs its share of each block: where rows are long, most pages are for others.
-        let reads_groups = mixed_rows > 0 && ahead.partition.world() == 1;
+        // A rank needs its share of each block: where rows are long, most pages are for others; where a page has a row for each
+        // rank, it needs most pages, and reads them as they lie.
+        let tables = plan.dataset.tables().iter();
+        let file_rows = tables.map(|table| table.shards.iter().map(|shard| shard.num_rows).sum()).max();
+        let row_bytes = file_bytes / file_rows.unwrap_or(0).max(1);
+        let (pages, world) = (Pages::new(), u64::from(ahead.partition.world()));
+        let reads_groups =
+            mixed_rows > 0 && (world == 1 || row_bytes.saturating_mul(world) <= pages.page_bytes());
         // Batches of row numbers read no column.
         let nothing_to_read =
             ahead.limit_bytes == 0 || file_bytes == 0 || plan.columns_read().next().is_none();
@@ -158,7 +164,7 @@ impl LookAhead {
                 ahead: VecDeque::new(),
                 ahead_bytes: 0,
                 window: Window::default(),
-                pages: Pages::new(),
+                pages,
                 epoch: None,
                 rows: Vec::new(),
                 runs: RowRuns::default(),
@@ -317,7 +323,9 @@ impl State {
             Some((known, order)) if *known == epoch => order.clone(),
             _ => self.epoch.insert((epoch, shared.order.epoch(epoch))).1.clone(),
         };
-        let mut positions = shared.steps.positions(step);
+        // Of a group that is read whole a rank reads the rows of all ranks.
+        let mut positions =
+            if plan.reads_groups { shared.steps.of_all_ranks(step) } else { shared.steps.positions(step) };
         let last_step = shared.steps.len() - 1;
         if plan.reads_groups && step == last_step {
             // Rows that a `Drop` leaves out stand where others of their group come.

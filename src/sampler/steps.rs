@@ -137,10 +137,16 @@ impl Steps {
     /// If `step` is not below [`len`](Self::len).
     #[inline]
     pub fn positions(&self, step: u64) -> Range<u64> {
+        self.partition.slice(self.of_all_ranks(step))
+    }
+
+    /// The positions whose rows step `step` delivers to all ranks together.
+    #[inline]
+    pub(crate) fn of_all_ranks(&self, step: u64) -> Range<u64> {
         let len = self.len();
         assert!(step < len, "step {step} is out of range 0..{len}");
         let start = step * self.global_batch;
-        self.partition.slice(start..start.saturating_add(self.global_batch).min(self.num_rows))
+        start..start.saturating_add(self.global_batch).min(self.num_rows)
     }
 
     /// How many rows an epoch delivers to this rank from step `first` on.
