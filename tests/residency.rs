@@ -2,17 +2,20 @@
 #![cfg(target_os = "linux")]
 
 use std::path::Path;
+use std::sync::Arc;
 
+use arrow::array::{ArrayRef, ListArray, RecordBatch};
+use arrow::datatypes::Int32Type;
 use forebay::convert::{ConvertOptions, convert};
 use forebay::map::{Advice, MapOptions, Region};
-use forebay::{Batch, Dataset, ErrorKind, Loader, Partition, Remainder, Residency, Shuffle};
+use forebay::{Batch, Dataset, ErrorKind, Loader, LoaderBuilder, Partition, Remainder, Residency, Shuffle};
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use proptest::prelude::*;
 
 const ROWS: usize = 6000;
 
-/// Shards of rows of 1,028 bytes, `x` u8[1024] and `y` an i32, and as many texts of different lengths.
+/// Shards of rows of 1,028 bytes, `x` u8[1024] and `y` an i32, and as many texts and lists of different lengths.
 fn dataset(folder: &Path) -> Dataset {
     let x = (0..ROWS * 1024).map(|i| (i / 1024 * 7 + i % 1024) as u8).collect();
     let x = Dataset::from_tensor("x", &[1024], x).unwrap();
@@ -24,14 +27,19 @@ fn dataset(folder: &Path) -> Dataset {
     std::fs::write(&text, lines).unwrap();
     let as_arrow = folder.join("text");
     convert(&Dataset::open(&text).unwrap(), &as_arrow, &ConvertOptions::new(), |_| {}).unwrap();
+    let lists = (0..ROWS as i32).map(|i| Some((0..i % 89).map(move |item| Some(i + item))));
+    let lists: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(lists));
+    let lists = Dataset::from_batches([RecordBatch::try_from_iter([("tokens", lists)]).unwrap()]).unwrap();
+    convert(&lists, folder.join("tokens"), &ConvertOptions::new(), |_| {}).unwrap();
     open(folder)
 }
 
 /// What [`dataset`] made.
 fn open(folder: &Path) -> Dataset {
-    let [numbers, lines, text] =
-        ["numbers", "lines.txt", "text"].map(|name| Dataset::open(folder.join(name)).unwrap());
-    numbers.zip(&lines).unwrap().zip(&text.rename("text", "same").unwrap()).unwrap()
+    let [numbers, lines, text, tokens] =
+        ["numbers", "lines.txt", "text", "tokens"].map(|name| Dataset::open(folder.join(name)).unwrap());
+    let texts = lines.zip(&text.rename("text", "same").unwrap()).unwrap();
+    numbers.zip(&texts).unwrap().zip(&tokens).unwrap()
 }
 
 fn files(folder: &Path) -> Vec<std::path::PathBuf> {
@@ -59,8 +67,28 @@ fn columns(batch: &Batch) -> (Vec<i32>, Vec<u8>, Vec<String>, Vec<String>) {
     (batch.tensor::<i32>("y").unwrap().as_slice().to_vec(), x, text("text"), text("same"))
 }
 
+/// How rows of varying length are put together.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Grouping {
+    None,
+    /// Sorted by length within so many batches.
+    Buckets(u64),
+    /// Packed into windows of so many items.
+    Pack(usize),
+}
+
+impl Grouping {
+    fn of(self, builder: LoaderBuilder) -> LoaderBuilder {
+        match self {
+            Grouping::None => builder,
+            Grouping::Buckets(batches) => builder.bucket_by_length("text", batches),
+            Grouping::Pack(len) => builder.pack("tokens", len),
+        }
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
     fn batches_are_the_same_whatever_is_read_ahead(
@@ -76,6 +104,11 @@ proptest! {
         depth in 1usize..5,
         world in 1u32..4,
         remainder in prop_oneof![Just(Remainder::Keep), Just(Remainder::Drop), Just(Remainder::Pad)],
+        grouping in prop_oneof![
+            2 => Just(Grouping::None),
+            1 => (1u64..9).prop_map(Grouping::Buckets),
+            1 => (1usize..3000).prop_map(Grouping::Pack),
+        ],
         cold: bool,
     ) {
         let folder = tempfile::tempdir().unwrap();
@@ -94,6 +127,14 @@ proptest! {
             .remainder(remainder)
             .seed(skip)
             .epochs(2);
+        let builder = grouping.of(builder);
+        let columns = |batch: &Batch| match grouping {
+            Grouping::Pack(_) => {
+                let tokens = batch.tensor::<i32>("tokens").unwrap().as_slice().to_vec();
+                (tokens, Vec::new(), Vec::new(), Vec::new())
+            }
+            _ => columns(batch),
+        };
         let reference: Vec<_> = builder.clone().look_ahead_bytes(0).threads(0).build().unwrap()
             .map(|batch| columns(&batch.unwrap())).collect();
         for residency in [Residency::Auto, Residency::Resident, Residency::Streaming] {
@@ -204,6 +245,27 @@ fn a_rank_reads_groups_as_they_lie_where_pages_have_rows_for_all() {
     }
 }
 
+#[test]
+fn pages_of_a_window_of_buckets_stay_until_it_was_delivered() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(numbers) = numbers(folder.path(), true) else { return };
+    let lines = Dataset::open(folder.path().join("lines.txt")).unwrap();
+    let loader = Loader::builder(&numbers.zip(&lines).unwrap()).columns(["x"]).batch_size(100);
+    let loader =
+        loader.bucket_by_length("text", 20).residency(Residency::Streaming).look_ahead_bytes(1 << 20);
+    let mut loader = loader.depth(2).threads(0).build().unwrap();
+    let mut released = Vec::new();
+    while let Some(batch) = loader.next() {
+        batch.unwrap();
+        released.push(loader.stats().pages.released_bytes);
+    }
+    assert_eq!(released.len(), 60);
+    assert_eq!(released[19], 0, "the first window was not delivered yet");
+    let window = 20 * 100 * 1024;
+    assert!((window..window * 11 / 10).contains(&released[30]), "{}", released[30]);
+    assert!((window * 2..window * 22 / 10).contains(&released[59]), "{}", released[59]);
+}
+
 /// Rows that differ in length, records to be parsed, and row groups to be decoded: all of their bytes are asked for.
 #[test]
 fn every_kind_of_file_is_read_ahead() {
@@ -217,17 +279,27 @@ fn every_kind_of_file_is_read_ahead() {
     let mut writer = ArrowWriter::try_new(file, table.schema(), Some(groups)).unwrap();
     writer.write(&table).unwrap();
     writer.close().unwrap();
-    for path in [folder.path().join("text"), folder.path().join("lines.txt"), parquet] {
-        let dataset = Dataset::open(&path).unwrap();
+    let [text, lines, tokens] = ["text", "lines.txt", "tokens"].map(|name| folder.path().join(name));
+    for (path, grouping) in [
+        (&text, Grouping::None),
+        (&text, Grouping::Buckets(5)),
+        (&lines, Grouping::None),
+        (&lines, Grouping::Buckets(5)),
+        (&tokens, Grouping::None),
+        (&tokens, Grouping::Pack(40)),
+        (&parquet, Grouping::None),
+    ] {
+        let dataset = Dataset::open(path).unwrap();
         for shuffle in [Shuffle::None, Shuffle::Block { rows: 100, blocks: 3 }] {
-            let loader = Loader::builder(&dataset).batch_size(50).shuffle(shuffle).depth(2);
+            let loader = grouping.of(Loader::builder(&dataset)).batch_size(50).shuffle(shuffle).depth(2);
             let mut loader = loader.residency(Residency::Streaming).build().unwrap();
             loader.by_ref().for_each(|batch| drop(batch.unwrap()));
             let pages = loader.stats().pages;
             let share = pages.advised_bytes as f64 / pages.file_bytes as f64;
-            assert!(share > 0.9, "{}, {shuffle}: {share:.2} of the bytes asked for", path.display());
+            let what = format!("{}, {shuffle}, {grouping:?}", path.display());
+            assert!(share > 0.9, "{what}: {share:.2} of the bytes asked for");
             // In order once, but for what two batches share after the first was handed over.
-            assert!(share < 1.2 || shuffle != Shuffle::None, "{}: {share:.2}", path.display());
+            assert!(share < 1.2 || shuffle != Shuffle::None, "{what}: {share:.2}");
         }
     }
 }

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Whoever claims a batch looks ahead, before making it, if nobody else does at that moment. Rows of `Shuffle::Block` are
-//! asked for as they lie, a group of blocks ahead of where they come mixed. Pages are let go of when all the batches that
+//! asked for as they lie, a group of blocks ahead of where they come mixed; so are the windows that buckets sort, and of packed
+//! windows the documents, whose lengths are read for it once more. Pages are let go of when all the batches that
 //! needed them were handed over, and only where that is what memory is too small for (*streaming*) and where the epoch has
 //! no more use for them: under `Shuffle::Exact` the rows of a page come one by one, at any time, and so the system keeps
 //! the pages that it can.
@@ -23,7 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::residency::{PageStats, Residency};
 use super::worker::Shared;
-use crate::batch::BatchPlan;
+use crate::batch::{BatchPlan, DocumentReader};
 use crate::dataset::{Dataset, RowRuns};
 use crate::map::{Pages, Residence, Window, available_bytes, join};
 use crate::sampler::{EpochOrder, Partition, Shuffle, Steps};
@@ -89,6 +90,8 @@ struct State {
     window: Window,
     pages: Pages,
     epoch: Option<(u64, EpochOrder)>,
+    /// Looks at documents that are packed, once there are any.
+    reader: Option<DocumentReader>,
     rows: Vec<u64>,
     runs: RowRuns,
     fresh: Vec<Range<u64>>,
@@ -104,6 +107,10 @@ pub(super) struct Ahead<'a> {
     pub(super) partition: Partition,
     pub(super) steps: &'a Steps,
     pub(super) order: &'a EpochOrder,
+    /// Positions whose rows are sorted by their lengths together; 0 where none are.
+    pub(super) window: u64,
+    /// Whether batches are of packed windows; the order and the plan are those of the documents.
+    pub(super) is_packed: bool,
     pub(super) batches: Range<u64>,
     /// Batches that may be ready or in the making.
     pub(super) depth: u64,
@@ -115,7 +122,8 @@ impl LookAhead {
         let available_bytes = available_bytes();
         let residency = ahead.residency.decide(file_bytes, available_bytes);
         let streams = residency == Residency::Streaming;
-        let mixed_rows = ahead.order.mixed_rows();
+        let mixed_rows =
+            if ahead.is_packed { 0 } else { ahead.order.mixed_rows().saturating_add(ahead.window) };
         // A rank needs its share of each block: where rows are long, most pages are for others; where a page has a row for each
         // rank, it needs most pages, and reads them as they lie.
         let tables = plan.dataset.tables().iter();
@@ -124,11 +132,20 @@ impl LookAhead {
         let (pages, world) = (Pages::new(), u64::from(ahead.partition.world()));
         let reads_groups =
             mixed_rows > 0 && (world == 1 || row_bytes.saturating_mul(world) <= pages.page_bytes());
+        // Which rows of a window that is sorted come in a batch is not known ahead: it is read whole, or not at all.
+        let mixed_bytes = row_bytes.saturating_mul(mixed_rows);
+        let is_too_far = ahead.window > 0
+            && (!reads_groups || available_bytes.is_some_and(|available| mixed_bytes > available / 4));
         // Batches of row numbers read no column.
         let nothing_to_read =
-            ahead.limit_bytes == 0 || file_bytes == 0 || plan.columns_read().next().is_none();
+            ahead.limit_bytes == 0 || file_bytes == 0 || is_too_far || plan.columns_read().next().is_none();
         // Rows that lie together come together: else the page of one may be that of another much later.
         let lies = plan.dataset.tables().iter().all(|table| table.rows.is_ascending());
+        let comes_as_it_lies = match ahead.shuffle {
+            Shuffle::None => ahead.order.is_single(),
+            Shuffle::Block { .. } => ahead.order.is_single() && !ahead.is_packed,
+            Shuffle::Exact => false,
+        };
         // An epoch of a mixture may be a part of the rows, or the same rows again.
         let end = if streams || !ahead.order.is_single() {
             ahead.batches.end
@@ -144,7 +161,7 @@ impl LookAhead {
             over: AtomicBool::new(nothing_to_read || ahead.steps.is_empty()),
             plan: Plan {
                 limit_bytes: ahead.limit_bytes as u64,
-                releases: streams && ahead.shuffle != Shuffle::Exact && ahead.order.is_single() && lies,
+                releases: streams && comes_as_it_lies && lies,
                 release_bytes: RELEASE_BYTES.min(ahead.limit_bytes as u64 / 4),
                 // Who says that nothing stays need not be asked whether it did.
                 probes: ahead.residency != Residency::Streaming,
@@ -158,7 +175,8 @@ impl LookAhead {
             state: Mutex::new(State {
                 next: ahead.batches.start,
                 index_next: ahead.batches.start,
-                has_index: true,
+                // That of packed documents is read to find them.
+                has_index: !ahead.is_packed,
                 rest_until: 0,
                 rest: 0,
                 ahead: VecDeque::new(),
@@ -166,6 +184,7 @@ impl LookAhead {
                 window: Window::default(),
                 pages,
                 epoch: None,
+                reader: None,
                 rows: Vec::new(),
                 runs: RowRuns::default(),
                 fresh: Vec::new(),
@@ -211,6 +230,11 @@ impl LookAhead {
             return;
         }
         let most = due.saturating_add(most_batches).min(plan.end.map_or(u64::MAX, |end| end - 1));
+        // Where documents lie in the next epoch takes an index, which is made when it comes.
+        let most = match &shared.packing {
+            Some(_) => most.min(claimed - shared.steps.locate(claimed).1 + shared.steps.len() - 1),
+            None => most,
+        };
         // After a rest a single one tells whether pages are in memory still.
         let most = if state.rest > 0 { most.min(state.next) } else { most };
         if state.has_index {
@@ -319,6 +343,14 @@ impl State {
     /// Finds the rows to be read for batch `batch`; returns the last batch that needs them.
     fn rows_of(&mut self, shared: &Shared, plan: &Plan, batch: u64) -> u64 {
         let (epoch, step) = shared.steps.locate(batch);
+        if let Some(packing) = &shared.packing {
+            let reader = self.reader.get_or_insert_with(|| DocumentReader::new(&packing.documents));
+            let windows = packing.windows(reader, epoch, shared.steps.positions(step));
+            // What cannot be read is told where its batch is made.
+            self.rows = windows.map_or_else(|_| Vec::new(), |windows| windows.rows);
+            self.runs.find(&shared.plan.dataset, &self.rows);
+            return batch;
+        }
         let order = match &self.epoch {
             Some((known, order)) if *known == epoch => order.clone(),
             _ => self.epoch.insert((epoch, shared.order.epoch(epoch))).1.clone(),
@@ -340,6 +372,7 @@ impl State {
         self.runs.find(&shared.plan.dataset, &self.rows);
         let Some(last) = positions.end.checked_sub(1).filter(|_| !positions.is_empty()) else { return batch };
         let until = if plan.releases { order.mixed_until(last) - 1 } else { last };
+        let until = shared.buckets.as_ref().map_or(until, |buckets| buckets.window_end(until) - 1);
         batch - step + (until / shared.steps.global_batch()).clamp(step, last_step)
     }
 

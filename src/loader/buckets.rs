@@ -16,7 +16,7 @@ use crate::sampler::{EpochOrder, Steps, bucket_by_length, epoch_key};
 pub(super) struct Buckets {
     pub(super) documents: Documents,
     /// Positions in a window.
-    window: u64,
+    pub(super) window: u64,
     /// Positions of an epoch that are delivered.
     end: u64,
     global_batch: usize,
@@ -57,6 +57,11 @@ impl Buckets {
     /// The first position of the window that `position` lies in.
     pub(super) fn window_start(&self, position: u64) -> u64 {
         position - position % self.window
+    }
+
+    /// The position behind the window that `position` lies in.
+    pub(super) fn window_end(&self, position: u64) -> u64 {
+        self.window_start(position).saturating_add(self.window)
     }
 
     /// The rows delivered at `positions`, all in one window, of `epoch`, whose order is `order`.

@@ -215,8 +215,9 @@ impl LoaderBuilder {
     }
 
     /// Bytes of pages that are read ahead of the batches being made; a group of blocks
-    /// ([`Shuffle::Block`]) more where rows come mixed. With 0 a page is read when it is touched, and none is let go of; so it
-    /// is with [`pack`](Self::pack) and [`bucket_by_length`](Self::bucket_by_length) in any case. Default: 64 MiB.
+    /// ([`Shuffle::Block`]) or a window of [buckets](Self::bucket_by_length) more where rows come mixed. With 0 a page is read when
+    /// it is touched, and none is let go of; so it is where a window of buckets would take more than a quarter of the memory, and
+    /// on ranks that need few of the rows of one. Default: 64 MiB.
     pub fn look_ahead_bytes(mut self, bytes: usize) -> Self {
         self.look_ahead_bytes = bytes;
         self
@@ -378,17 +379,17 @@ impl LoaderBuilder {
         let buckets = self.bucketing(&steps, depth)?;
         let memory = SlotMemory::new(self.staging, self.pinned_cap_bytes)?;
         let (producer, consumer) = ordered_ring(depth, num_batches.map(|all| all - first_batch));
-        let grouped = packing.is_some() || buckets.is_some();
         let ahead = LookAhead::new(
-            &plan,
+            packing.as_ref().map_or(&plan, |packing| packing.documents.plan()),
             &Ahead {
                 residency: self.residency,
-                // Rows that are put together by their lengths do not come by their positions.
-                limit_bytes: if grouped { 0 } else { self.look_ahead_bytes },
+                limit_bytes: self.look_ahead_bytes,
                 shuffle: self.shuffle,
                 partition: self.partition,
                 steps: &steps,
                 order: &order.epoch(epoch),
+                window: buckets.as_ref().map_or(0, |buckets| buckets.window),
+                is_packed: packing.is_some(),
                 batches: first_batch..num_batches.unwrap_or(u64::MAX),
                 depth: consumer.capacity() as u64,
             },

@@ -24,7 +24,7 @@ pub enum Residency {
     /// The files do not fit: pages are read ahead in every epoch, and let go of when no batch of the epoch needs them any
     /// more. Under [`Shuffle::Exact`], in a mixture, and where the dataset's own rows are out of order (a random
     /// [`split`](crate::Dataset::split), a [`subset`](crate::Dataset::subset)), rows of the same page come at any time, so
-    /// nothing is let go of.
+    /// nothing is let go of; nor of documents that are [packed](crate::LoaderBuilder::pack) in any order but their own.
     Streaming,
 }
 

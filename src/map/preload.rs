@@ -24,8 +24,9 @@ pub enum Preload {
     Copy,
     /// As `Copy`, into one copy for all processes of the user on the machine which load the dataset under this name: the first
     /// copies, the others wait for it and map what it made. Nobody can change it, the processes that share it included. It
-    /// is gone with the last of them, however that ends. Four processes over 256 MiB took 278 MiB in all, where a copy each
-    /// took 1,046 (`examples/06_share_memory.rs`, `benches/record/`).
+    /// is gone with the last of them, however that ends. Four processes over 256 MiB took 267 MiB in all, where a copy each
+    /// took 1,035 (`examples/06_share_memory.rs`, `benches/record/`). Of shared memory, Linux grants huge pages only where
+    /// `/sys/kernel/mm/transparent_hugepage/shmem_enabled` says `advise`, `within_size` or `always`; often it says `never`.
     ///
     /// The name belongs to one dataset while a process holds it: that of another dataset, or of files that changed since, is an
     /// error that says so. What compressed files inflate to is not shared. Processes have to see each other in `/proc`, as
