@@ -470,3 +470,47 @@ fn outputs_of_a_conversion_have_names_of_their_own() {
     // The name of an input may be taken.
     convert(&dataset, temporary.path().join("taken"), &named("x"), |_| {}).unwrap();
 }
+
+/// Inputs that are short come together: each row has its own, nulls and the last few of a batch included.
+#[test]
+fn short_rows_are_seen_each_for_itself() {
+    let number = |row: u64| (row % 3 != 1).then_some(row as i32);
+    let x: ArrayRef = Arc::new(Int32Array::from_iter((0..500).map(number)));
+    let x = Dataset::from_batches([RecordBatch::try_from_iter([("x", x)]).unwrap()]).unwrap();
+    let pixels = (0..500 * 6u32).map(|i| (i / 6 * 7 + i % 6) as u16).collect::<Vec<_>>();
+    let dataset = Dataset::from_tensor("pixels", &[2, 3], pixels).unwrap().zip(&x).unwrap();
+    for (batch_size, remainder) in [(1, Remainder::Keep), (77, Remainder::Keep), (100, Remainder::Pad)] {
+        let outputs = [Output::tensor::<f32>("sum", &[]), Output::tensor::<i64>("seen", &[])];
+        let inputs = [col("x"), col("pixels").cast::<f32>().scale(2.0)];
+        let loader = Loader::builder(&dataset).columns(["x"]).map_rows(inputs, outputs, |row, out| {
+            let x = row.values::<i32>("x");
+            assert_eq!(x.is_err(), row.is_null("x")?);
+            let seen = match x {
+                Ok(values) => i64::from(values[0]),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Mismatch);
+                    -(row.number() as i64)
+                }
+            };
+            out.write("seen", &[seen])?;
+            out.write("sum", &[row.values::<f32>("pixels")?.iter().sum::<f32>()])
+        });
+        let loader = loader.batch_size(batch_size).remainder(remainder).shuffle(Shuffle::Exact).epochs(2);
+        let order = forebay::sampler::Order::new(500, Shuffle::Exact, 0);
+        let mut delivered = Vec::new();
+        for batch in loader.threads(2).build().unwrap() {
+            let batch = batch.unwrap();
+            let sums = batch.tensor::<f32>("sum").unwrap();
+            let seen = batch.tensor::<i64>("seen").unwrap();
+            let both = sums.as_slice().iter().zip(seen.as_slice()).take(batch.num_rows());
+            delivered.extend(both.map(|(&sum, &seen)| (sum, seen)));
+        }
+        let rows = (0..2).flat_map(|epoch| (0..500).map(move |at| (epoch, at)));
+        let expected = rows.map(|(epoch, at)| {
+            let row = order.epoch(epoch).get(at);
+            let sum: u64 = (0..6).map(|i| 2 * (row * 7 + i)).sum();
+            (sum as f32, number(row).map_or(-(row as i64), i64::from))
+        });
+        assert!(delivered == expected.collect::<Vec<_>>(), "batches of {batch_size}");
+    }
+}

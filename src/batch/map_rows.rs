@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! row ──▶ its inputs: lent where they lie, or copied to scratch ──▶ the user's function ──▶ its outputs
+//!         short ones for some rows at once
 //!                                                                     rows of one length: their place in the slot
 //!                                                                     rows of varying length: scratch, then the slot
 //! ```
@@ -22,6 +23,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Beside, ColumnKind, Element, Place, align_up};
 use crate::sampler::RowRng;
 use crate::staging::{SlotMemory, SlotMut, SlotPool};
+
+/// Inputs of so many bytes a row at most are copied.
+const SHORT_BYTES: usize = 4096;
+
+/// Rows whose inputs are copied at once, where they are short.
+const SHORT_ROWS: usize = 32;
 
 /// What a `map_rows` was told.
 #[derive(Clone)]
@@ -65,7 +72,10 @@ impl AskedRows {
             return Err(Error::invalid("map_rows needs at least one output, found none"));
         }
         let mut plan = BatchPlan::new(dataset, columns, &self.outputs, batch_size, beside)?;
-        let inputs = BatchPlan::new(dataset, &self.inputs, &[], 1, Beside::default())?;
+        let mut inputs = BatchPlan::new(dataset, &self.inputs, &[], 1, Beside::default())?;
+        if is_short(&inputs) {
+            inputs = BatchPlan::new(dataset, &self.inputs, &[], SHORT_ROWS, Beside::default())?;
+        }
         plan.map_rows = Some(MapRows { inputs: Arc::new(inputs), map: self.map.clone() });
         Ok(plan)
     }
@@ -80,9 +90,19 @@ impl fmt::Debug for AskedRows {
     }
 }
 
+/// Whether the rows of `inputs` are of one length, and short: then a batch of some costs little more than one of one.
+fn is_short(inputs: &BatchPlan) -> bool {
+    let bytes = inputs.layout.places.iter().map(|place| match place {
+        Place::Dense { row_bytes, .. } => Some(*row_bytes),
+        Place::Runs { .. } => None,
+    });
+    let is_padded = (0..inputs.columns.len()).any(|number| inputs.pad(number).is_some());
+    !is_padded && bytes.sum::<Option<usize>>().is_some_and(|bytes| bytes <= SHORT_BYTES)
+}
+
 /// What is done with each row of a batch.
 pub(crate) struct MapRows {
-    /// Batches of one row, of the columns that are read for it.
+    /// Batches of one row, or of some short ones, of the columns that are read for it.
     inputs: Arc<BatchPlan>,
     map: Arc<RowFn>,
 }
@@ -101,9 +121,11 @@ type RowFn = dyn Fn(&Row<'_>, &mut RowWriter<'_>) -> Result<()> + Send + Sync;
 /// there.
 ///
 /// In memory we own, and in files vouched for ([`Immutable`](crate::Immutable)), values are seen where they lie; those of
-/// other files in a copy.
+/// other files, and short ones, in a copy.
 pub struct Row<'a> {
     batch: &'a Batch,
+    /// Which row of the batch it is.
+    at: usize,
     number: u64,
     seed: u64,
 }
@@ -134,13 +156,18 @@ impl Row<'_> {
     pub fn values<T: Element>(&self, name: &str) -> Result<&[T]> {
         let number = self.batch.plan().column_number(name)?;
         match self.batch.plan().kind(number) {
-            ColumnKind::Tensor { .. } => Ok(self.batch.tensor::<T>(name)?.as_slice()),
+            ColumnKind::Tensor { .. } => {
+                let (tensor, validity) = self.batch.tensor_with_validity::<T>(name)?;
+                let is_padded = self.batch.plan().pad(number).is_some();
+                if validity.is_some_and(|validity| validity[self.at] == 0 && !is_padded) {
+                    return Err(null(name));
+                }
+                let len = tensor.as_slice().len() / self.batch.len();
+                Ok(&tensor.as_slice()[self.at * len..][..len])
+            }
             _ => {
                 let rows = self.batch.ragged::<T>(name)?;
-                if rows.is_null(0) {
-                    return Err(Error::mismatch(format!("column '{name}' is null: ask is_null first")));
-                }
-                Ok(rows.row(0))
+                if rows.is_null(self.at) { Err(null(name)) } else { Ok(rows.row(self.at)) }
             }
         }
     }
@@ -152,10 +179,7 @@ impl Row<'_> {
     /// As [`values`](Row::values).
     pub fn text(&self, name: &str) -> Result<&str> {
         let rows = self.batch.text(name)?;
-        if rows.is_null(0) {
-            return Err(Error::mismatch(format!("column '{name}' is null: ask is_null first")));
-        }
-        Ok(rows.row(0))
+        if rows.is_null(self.at) { Err(null(name)) } else { Ok(rows.row(self.at)) }
     }
 
     /// Whether the input `name` is null.
@@ -165,8 +189,12 @@ impl Row<'_> {
     /// `InvalidArgument` if there is no such input.
     pub fn is_null(&self, name: &str) -> Result<bool> {
         let number = self.batch.plan().column_number(name)?;
-        Ok(self.batch.validity(number).is_some_and(|validity| validity[0] == 0))
+        Ok(self.batch.validity(number).is_some_and(|validity| validity[self.at] == 0))
     }
+}
+
+fn null(name: &str) -> Error {
+    Error::mismatch(format!("column '{name}' is null: ask is_null first"))
 }
 
 impl fmt::Debug for Row<'_> {
@@ -293,7 +321,7 @@ impl fmt::Debug for RowWriter<'_> {
 /// What one thread maps rows with.
 pub(super) struct RowMapper {
     map: Arc<RowFn>,
-    /// Makes batches of one row, of the inputs: one row is one run, and lent where runs are.
+    /// Makes batches of the inputs: a single row is one run, and lent where runs are.
     maker: BatchMaker,
     pool: BatchPool,
     outputs: Vec<Written>,
@@ -341,11 +369,21 @@ impl RowMapper {
             written.items.clear();
             written.ends.clear();
         }
+        let at_once = self.maker.plan().layout.batch_size;
+        let mut inputs = None;
         for (row, &number) in rows.iter().enumerate() {
             self.outputs.iter_mut().for_each(|written| written.is_clean = false);
-            let (batch, _) = self.maker.make((&self.pool, 0), &RowSource::List(&[number]), turn)?;
-            gathered.copied_bytes += batch.copied_bytes();
-            let source = Row { batch: &batch, number, seed: turn.seed };
+            let at = row % at_once;
+            if at == 0 {
+                // The last one's slot is the next one's.
+                drop(inputs.take());
+                let some = RowSource::List(&rows[row..rows.len().min(row + at_once)]);
+                let (batch, _) = self.maker.make((&self.pool, 0), &some, turn)?;
+                gathered.copied_bytes += batch.copied_bytes();
+                inputs = Some(batch);
+            }
+            let batch = inputs.as_ref().expect("made at the first of its rows");
+            let source = Row { batch, at, number, seed: turn.seed };
             let mut writer = RowWriter { plan, slot: slot.bytes(), row, outputs: &mut self.outputs };
             let mapped = catch_unwind(AssertUnwindSafe(|| (self.map)(&source, &mut writer)));
             let error = match mapped {
