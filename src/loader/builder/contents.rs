@@ -17,8 +17,8 @@ impl LoaderBuilder {
     /// not write is zero, or empty. The outputs come after the columns.
     ///
     /// Inputs are seen where they lie in memory we own and in files vouched for ([`Immutable`](crate::Immutable)), in a copy of
-    /// the row elsewhere, and where they are tensors of no more than 4 KiB together. If the function errs or panics, that is what the trainer gets in the place of the batch, with the
-    /// file and the record of the row.
+    /// the row elsewhere, and where they are tensors of no more than 4 KiB together. If the function errs or panics, that is what
+    /// the trainer gets in the place of the batch, with the file and the record of the row.
     ///
     /// For the order to stay reproducible it must depend on nothing but the row: [`Row::rng`] gives random numbers that do.
     /// Called again, it replaces what it was told before.
