@@ -5,13 +5,16 @@
 //!
 //! 1. `wait_on` the stream the work goes to, before the work is queued: the stream waits for the copy, the CPU does not.
 //! 2. Queue on that stream alone, and drop the batch when all is queued: its memory waits for what the stream was given.
-//! 3. Never free the pointer: it is lent. A `CudaSlice` made of it is given up with `leak`.
+//! 3. Never free the pointer: it is lent. A `CudaSlice` made of it is given up with `leak`, whatever goes wrong meanwhile.
 //!
 //! ```sh
 //! cargo run --release --features cuda --example 05_batches_on_a_gpu
 //! ```
 
-use cudarc::driver::{CudaContext, CudaSlice, DeviceRepr};
+use std::ops::Deref;
+use std::sync::Arc;
+
+use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DeviceRepr};
 use forebay::{Dataset, DeviceTensor, Element, Loader, Shuffle, TrainerStream, cuda_leaks};
 
 const IMAGES: usize = 10_000;
@@ -45,12 +48,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let images = lend(&stream, batch.tensor::<u8>("image")?);
         let labels = lend(&stream, batch.tensor::<u8>("label")?);
         // Here a trainer launches its kernels on `stream`. This one brings the batch back and looks at it.
-        let (pixels, expected) = (stream.clone_dtoh(&images)?, stream.clone_dtoh(&labels)?);
+        let (pixels, expected) = (stream.clone_dtoh(&*images)?, stream.clone_dtoh(&*labels)?);
         stream.synchronize()?;
         for (image, label) in pixels.chunks(PIXELS).zip(expected) {
             wrong += usize::from(image.iter().any(|&pixel| pixel != label));
         }
-        let _ = (images.leak(), labels.leak());
     }
     println!("{}: {} images on the device, {wrong} of them wrong", loader.device_name()?, 2 * IMAGES);
     println!("{}", loader.stats());
@@ -59,11 +61,25 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// The tensor as cudarc sees memory. It is still the batch's: whoever gets it gives it up with `leak`.
-fn lend<T: Element + DeviceRepr>(
-    stream: &std::sync::Arc<cudarc::driver::CudaStream>,
-    tensor: DeviceTensor<'_, T>,
-) -> CudaSlice<T> {
-    // SAFETY: `len` elements lie at the pointer, initialised, for everything queued on a stream that waited for the batch.
-    unsafe { stream.upgrade_device_ptr(tensor.device_pointer(), tensor.len()) }
+/// A tensor of a batch as cudarc sees memory, which is still the batch's: not freed when this is dropped.
+struct Lent<T>(Option<CudaSlice<T>>);
+
+impl<T> Deref for Lent<T> {
+    type Target = CudaSlice<T>;
+
+    fn deref(&self) -> &CudaSlice<T> {
+        self.0.as_ref().expect("there until the drop")
+    }
+}
+
+impl<T> Drop for Lent<T> {
+    fn drop(&mut self) {
+        self.0.take().map(CudaSlice::leak);
+    }
+}
+
+fn lend<T: Element + DeviceRepr>(stream: &Arc<CudaStream>, tensor: DeviceTensor<'_, T>) -> Lent<T> {
+    // SAFETY: `len` elements lie at the pointer, initialised, for everything queued on a stream that waited for the batch; `Lent` does
+    // not free them.
+    Lent(Some(unsafe { stream.upgrade_device_ptr(tensor.device_pointer(), tensor.len()) }))
 }

@@ -229,9 +229,9 @@ impl LoaderBuilder {
         self
     }
 
-    /// The most bytes of slots that a CUDA driver is asked to lock ([`Staging::Cuda`]). Slots beyond it lie in pageable memory,
-    /// which a device is slower to fetch from; [`Stats::unpinned_bytes`](crate::Stats::unpinned_bytes) counts them. Default: a
-    /// quarter of the machine's memory.
+    /// The most bytes of this loader's slots that a CUDA driver is asked to lock ([`Staging::Cuda`]). Slots beyond it lie in pageable
+    /// memory, which a device is slower to fetch from; [`Stats::unpinned_bytes`](crate::Stats::unpinned_bytes) counts them.
+    /// Default: a quarter of the machine's memory, for all loaders of the process that are not told otherwise together.
     #[cfg(feature = "cuda")]
     pub fn pinned_cap_bytes(mut self, bytes: usize) -> Self {
         self.pinned_cap_bytes = Some(bytes);

@@ -192,6 +192,10 @@ impl Stats {
             self.threads,
             self.ready,
             self.depth,
-        )
+        )?;
+        if self.unpinned_bytes > 0 {
+            write!(f, "; {} bytes of slots could not be locked: see pinned_cap_bytes", self.unpinned_bytes)?;
+        }
+        Ok(())
     }
 }

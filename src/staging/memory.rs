@@ -23,7 +23,9 @@ pub enum Staging {
     /// (`ulimit -l`) of some depth + threads slots.
     Locked,
     /// Memory that the driver of this CUDA device has locked in its place, so that the device fetches from it by itself and
-    /// beside all else. The number counts the devices that are visible to the process.
+    /// beside all else. The number counts the devices that are visible to the process. Whoever copies from such a batch by himself
+    /// keeps it until the copy is done: the next one is made in its slot.
+    /// [`build_on_device`](crate::LoaderBuilder::build_on_device) does all that.
     #[cfg(feature = "cuda")]
     Cuda(u32),
 }
@@ -91,8 +93,11 @@ impl SlotMemory {
             Staging::Locked => SlotMemory::Locked,
             #[cfg(feature = "cuda")]
             Staging::Cuda(device) => {
-                let cap_bytes = pinned_cap_bytes.unwrap_or_else(default_pinned_cap_bytes);
-                SlotMemory::Cuda(Pins::new(Context::new(device)?, cap_bytes))
+                let context = Context::new(device)?;
+                SlotMemory::Cuda(match pinned_cap_bytes {
+                    Some(cap_bytes) => Pins::new(context, cap_bytes),
+                    None => Pins::sharing(context, default_pinned_cap_bytes()),
+                })
             }
         })
     }
@@ -134,7 +139,7 @@ impl SlotMemory {
     }
 }
 
-/// A quarter of the machine's memory: what is locked is lost to everything else.
+/// For all pools together, a quarter of the machine's memory: what is locked is lost to everything else.
 #[cfg(feature = "cuda")]
 fn default_pinned_cap_bytes() -> usize {
     // SAFETY: plain questions about the machine.

@@ -414,7 +414,7 @@ fn slots_beyond_the_cap_are_pageable_and_told() {
     }
     let stats = loader.stats();
     assert!(stats.host.pinned_bytes <= 300 && stats.host.unpinned_bytes > 0, "{stats:?}");
-    assert!(stats.to_string().contains("bytes of slots are not locked"), "{stats}");
+    assert!(stats.to_string().contains("bytes of slots could not be locked"), "{stats}");
     drop((held, loader));
     driver.assert_clean();
 }
@@ -487,9 +487,12 @@ fn the_shell_measures_a_device() {
         println!("skipped: without the feature cli there is no program");
         return;
     };
+    // Not beside a test that has calls of this process fail.
+    let driver = driver_if_any(20);
     if !a_device() {
         return;
     }
+    drop(driver);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("rows.npy");
     let mut bytes = b"\x93NUMPY\x01\x00\x76\x00".to_vec();

@@ -27,6 +27,13 @@ pub struct DeviceBatch {
     image: BatchImage,
 }
 
+impl Drop for DeviceBatch {
+    fn drop(&mut self) {
+        // Here and now: the loader may be looking at it, with a share that lives on.
+        self.sent.release();
+    }
+}
+
 impl DeviceBatch {
     pub(super) fn new(sent: Arc<Sent<Arc<BatchPlan>>>, image: BatchImage) -> Self {
         DeviceBatch { sent, image }
@@ -284,5 +291,36 @@ impl<'a, T: Element> DeviceRagged<'a, T> {
     /// One byte a row, 1 for a value and 0 for a null, which has no items. Without it no row can be null.
     pub fn validity(&self) -> Option<DeviceTensor<'a, u8>> {
         self.validity
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::staging::cuda::{Context, Stream, driver::Driver};
+    use crate::{Dataset, Loader, cuda_leaks};
+
+    #[test]
+    fn a_batch_that_was_dropped_uses_no_stream_while_the_loader_looks_at_it() {
+        let Some(driver) = Driver::alone(21) else { return };
+        driver.eagerness(1);
+        let numbers = Dataset::from_tensor("row", &[], (0..1000u64).collect()).unwrap();
+        let mut loader = Loader::builder(&numbers).batch_size(10).build_on_device(0).unwrap();
+        let context = Context::new(0).unwrap();
+        let mut looking = Vec::new();
+        for batch in loader.by_ref() {
+            let batch = batch.unwrap();
+            let stream = Stream::new(&context).unwrap();
+            batch.wait_on(stream.as_the_trainers()).unwrap();
+            // What the loader has while it asks whether a copy is done.
+            let share = batch.sent.clone();
+            drop(batch);
+            assert!(share.is_done().unwrap(), "there is nothing to wait for any more");
+            stream.synchronize().unwrap();
+            drop(stream);
+            looking.push(share);
+        }
+        drop((looking, loader, context));
+        assert!(cuda_leaks().is_empty(), "{}", cuda_leaks());
+        driver.assert_clean();
     }
 }

@@ -49,7 +49,8 @@ use recipe::Recipe;
 /// # }
 /// ```
 ///
-/// Dropping the loader ends its threads. Batches handed over live on.
+/// Dropping the loader ends its threads. Batches handed over live on. While a stream is captured into a CUDA graph, no batch may wait
+/// on it, and no batch be dropped that did.
 pub struct DeviceLoader {
     loader: Loader,
     uplink: Uplink<Arc<BatchPlan>>,
@@ -121,11 +122,7 @@ impl fmt::Display for DeviceStats {
             f,
             "; {} batches of {} bytes sent, {} late",
             self.batches_sent, self.bytes_sent, self.batches_late
-        )?;
-        if self.host.unpinned_bytes > 0 {
-            write!(f, "; {} bytes of slots are not locked: see pinned_cap_bytes", self.host.unpinned_bytes)?;
-        }
-        Ok(())
+        )
     }
 }
 
@@ -221,7 +218,7 @@ impl DeviceLoader {
         // An error is not lost: the driver gives it again when the next batch is sent.
         let _ = self.uplink.sweep();
         while let Some(oldest) = self.sent.front() {
-            match oldest.upgrade().map(|sent| sent.is_done()) {
+            match oldest.upgrade().map(|sent| sent.is_seen_done()) {
                 Some(Ok(false)) => break,
                 _ => drop(self.sent.pop_front()),
             }

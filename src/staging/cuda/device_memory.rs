@@ -36,8 +36,14 @@ impl DeviceMemory {
             return Err(too_large(context, len_bytes, beside_bytes, (free, total), missing));
         }
         DeviceMemory::new(context, len_bytes).map_err(|error| match error.kind() {
-            // There is enough, but not in one piece.
-            ErrorKind::TooLarge => too_large(context, len_bytes, beside_bytes, (free, total), len_bytes),
+            ErrorKind::TooLarge => Error::new(
+                ErrorKind::TooLarge,
+                format!(
+                    "device {} has no {len_bytes} bytes in one piece for the columns, though {free} of {total} were free: select \
+                     fewer columns or rows, or leave out Preload::Device",
+                    context.ordinal()
+                ),
+            ),
             _ => error,
         })
     }

@@ -54,5 +54,7 @@ pub use gather_rate::cuda_gather_rate;
 pub use leaks::{CudaLeaks, cuda_leaks};
 pub(crate) use load::{At, Cast, ChannelTable, ElementType, Gather, Load, Rows, Work};
 pub(crate) use pinned::{Pinned, Pins};
+#[cfg(test)]
+pub(crate) use stream::Stream;
 pub use stream::TrainerStream;
 pub(crate) use uplink::{Residence, Sent, Uplink};

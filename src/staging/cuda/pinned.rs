@@ -10,19 +10,31 @@ use super::context::{Context, check};
 use super::{leaks, sys};
 use crate::error::{Error, Result};
 
+/// Bytes locked by all pools that share a cap. Relaxed, as the sums below.
+pub(super) static SHARED_BYTES: AtomicUsize = AtomicUsize::new(0);
+
 /// The page-locked memory of one pool of slots, and the most there may be of it.
 pub(crate) struct Pins {
     context: Arc<Context>,
     cap_bytes: usize,
+    /// Whether the cap is on all pools of the process that share it, rather than on this one.
+    is_shared: bool,
     /// All relaxed: sums that are read alone.
     pinned_bytes: AtomicUsize,
     unpinned_bytes: AtomicUsize,
 }
 
 impl Pins {
+    /// Of one pool, which may lock `cap_bytes`.
     pub(crate) fn new(context: Arc<Context>, cap_bytes: usize) -> Arc<Self> {
         let (pinned_bytes, unpinned_bytes) = Default::default();
-        Arc::new(Pins { context, cap_bytes, pinned_bytes, unpinned_bytes })
+        Arc::new(Pins { context, cap_bytes, is_shared: false, pinned_bytes, unpinned_bytes })
+    }
+
+    /// Of one pool, which may lock `cap_bytes` together with all others made so.
+    pub(crate) fn sharing(context: Arc<Context>, cap_bytes: usize) -> Arc<Self> {
+        let (pinned_bytes, unpinned_bytes) = Default::default();
+        Arc::new(Pins { context, cap_bytes, is_shared: true, pinned_bytes, unpinned_bytes })
     }
 
     pub(crate) fn context(&self) -> &Arc<Context> {
@@ -42,13 +54,17 @@ impl Pins {
     /// `len_bytes` of locked memory, which are zero; `None`, and a note of it, beyond the cap.
     pub(crate) fn allocate(self: &Arc<Self>, len_bytes: usize) -> Result<Option<Pinned>> {
         let within = |used: usize| used.checked_add(len_bytes).filter(|&used| used <= self.cap_bytes);
-        if self.pinned_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_err() {
+        let capped = if self.is_shared { &SHARED_BYTES } else { &self.pinned_bytes };
+        if capped.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_err() {
             self.unpinned_bytes.fetch_add(len_bytes, Ordering::Relaxed);
             return Ok(None);
         }
+        if self.is_shared {
+            self.pinned_bytes.fetch_add(len_bytes, Ordering::Relaxed);
+        }
         let allocated = self.try_allocate(len_bytes);
         if allocated.is_err() {
-            self.pinned_bytes.fetch_sub(len_bytes, Ordering::Relaxed);
+            self.give_back(len_bytes);
         }
         allocated.map(|at| Some(Pinned { at, len_bytes, pins: self.clone() })).map_err(|error| {
             let message = format!(
@@ -59,6 +75,13 @@ impl Pins {
             );
             Error::new(error.kind(), message)
         })
+    }
+
+    fn give_back(&self, len_bytes: usize) {
+        self.pinned_bytes.fetch_sub(len_bytes, Ordering::Relaxed);
+        if self.is_shared {
+            SHARED_BYTES.fetch_sub(len_bytes, Ordering::Relaxed);
+        }
     }
 
     fn try_allocate(&self, len_bytes: usize) -> Result<NonNull<u8>> {
@@ -111,9 +134,7 @@ impl Drop for Pinned {
     fn drop(&mut self) {
         // A call that frees is not repeated: had it freed nevertheless, the memory may be another's by then.
         match self.free() {
-            Ok(()) => {
-                self.pins.pinned_bytes.fetch_sub(self.len_bytes, Ordering::Relaxed);
-            }
+            Ok(()) => self.pins.give_back(self.len_bytes),
             Err(error) => leaks::host(self.len_bytes, &error),
         }
     }

@@ -11,7 +11,7 @@ use super::{leaks, sys};
 use crate::error::{Error, Result};
 
 /// A stream of our own.
-pub(super) struct Stream {
+pub(crate) struct Stream {
     raw: sys::Stream,
     context: Arc<Context>,
     is_left: bool,
@@ -23,7 +23,7 @@ unsafe impl Send for Stream {}
 unsafe impl Sync for Stream {}
 
 impl Stream {
-    pub(super) fn new(context: &Arc<Context>) -> Result<Self> {
+    pub(crate) fn new(context: &Arc<Context>) -> Result<Self> {
         let _current = context.enter()?;
         let mut raw = ptr::null_mut();
         // SAFETY: a place for the answer.
@@ -40,7 +40,7 @@ impl Stream {
     }
 
     /// Waits until everything queued so far is done.
-    pub(super) fn synchronize(&self) -> Result<()> {
+    pub(crate) fn synchronize(&self) -> Result<()> {
         let _current = self.context.enter_at_last()?;
         // SAFETY: a stream that lives as long as `self`.
         check("cuStreamSynchronize", unsafe { sys::cuStreamSynchronize(self.raw) })
@@ -60,6 +60,14 @@ impl Stream {
         self.is_left = true;
         mem::forget(self.context.clone());
         leaks::handle(because);
+    }
+}
+
+#[cfg(test)]
+impl Stream {
+    /// This stream as if it were one of the trainer's; batches that wait on it are dropped before it is.
+    pub(crate) fn as_the_trainers(&self) -> TrainerStream {
+        TrainerStream(self.raw)
     }
 }
 

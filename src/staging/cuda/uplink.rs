@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use super::buffer::{Buffer, Copy, Progress};
 use super::context::{Context, check};
@@ -292,10 +292,17 @@ pub(crate) struct Sent<C> {
 }
 
 struct State<C> {
-    /// Present until drop.
+    /// Present until it is released.
     copy: Option<Copy<C>>,
     /// The trainer's streams that waited for the copy.
     readers: Vec<TrainerStream>,
+}
+
+impl<C> State<C> {
+    /// Whether the copy is done, or has been released.
+    fn is_done(&mut self) -> Result<bool> {
+        self.copy.as_mut().map_or(Ok(true), Copy::is_done)
+    }
 }
 
 impl<C> Sent<C> {
@@ -304,7 +311,7 @@ impl<C> Sent<C> {
     }
 
     fn with_copy<R>(&self, work: impl FnOnce(&mut Copy<C>) -> R) -> R {
-        self.with(|state| work(state.copy.as_mut().expect("present until drop")))
+        self.with(|state| work(state.copy.as_mut().expect("present until it is released")))
     }
 
     /// The address of `at`, where its bytes are, or will be once the copy is done.
@@ -360,7 +367,16 @@ impl<C> Sent<C> {
 
     /// Whether the copy is done; the slot goes with it.
     pub(crate) fn is_done(&self) -> Result<bool> {
-        self.with_copy(Copy::is_done)
+        self.with(State::is_done)
+    }
+
+    /// As [`is_done`](Sent::is_done), but that it says no where another thread waits for the copy, rather than wait with it.
+    pub(crate) fn is_seen_done(&self) -> Result<bool> {
+        match self.state.try_lock() {
+            Ok(mut state) => state.is_done(),
+            Err(TryLockError::Poisoned(state)) => state.into_inner().is_done(),
+            Err(TryLockError::WouldBlock) => Ok(false),
+        }
     }
 
     /// Waits until the copy is done.
@@ -376,15 +392,17 @@ impl<C> Sent<C> {
             if !state.readers.contains(&stream) {
                 state.readers.push(stream);
             }
-            stream.wait_for(&state.copy.as_ref().expect("present until drop").buffer.copied)
+            stream.wait_for(&state.copy.as_ref().expect("present until it is released").buffer.copied)
         })
     }
 }
 
-impl<C> Drop for Sent<C> {
-    fn drop(&mut self) {
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let Some(mut copy) = state.copy.take() else { return };
+impl<C> Sent<C> {
+    /// Gives the buffer back, which is written again after what the trainer's streams were given so far. None of them is used from
+    /// here on, whoever else has a share of this: the trainer may destroy them.
+    pub(crate) fn release(&self) {
+        let (copy, readers) = self.with(|state| (state.copy.take(), mem::take(&mut state.readers)));
+        let Some(mut copy) = copy else { return };
         // What nobody knows of is waited for at once; what has an event, when its buffer is next asked for.
         if copy.progress == Progress::Unknown
             && let Err(error) = copy.wait(&self.shared.stream)
@@ -392,7 +410,7 @@ impl<C> Drop for Sent<C> {
             return copy.leak(&error);
         }
         let context = self.shared.stream.context();
-        for reader in mem::take(&mut state.readers) {
+        for reader in readers {
             let marked = copy.buffer.mark(context, reader);
             // Without a mark the stream itself is waited for, now.
             if let Err(error) = marked.or_else(|_| reader.synchronize(context)) {
@@ -403,5 +421,11 @@ impl<C> Drop for Sent<C> {
             }
         }
         self.shared.idle().push(copy);
+    }
+}
+
+impl<C> Drop for Sent<C> {
+    fn drop(&mut self) {
+        self.release();
     }
 }
