@@ -420,6 +420,26 @@ fn slots_beyond_the_cap_are_pageable_and_told() {
 }
 
 #[test]
+fn batches_are_the_same_wherever_they_are_staged() {
+    let driver = driver_if_any(22);
+    let builder = |staging| {
+        let dataset = dense().zip(&ragged()).unwrap();
+        let builder = Loader::builder(&dataset).batch_size(10).shuffle(Shuffle::Exact).epochs(2);
+        let loader = builder.remainder(Remainder::Pad).depth(3).staging(staging).build().unwrap();
+        loader.map(|batch| batch.unwrap().record_batch().unwrap()).collect::<Vec<_>>()
+    };
+    let on_heap = builder(Staging::Heap);
+    assert_eq!(on_heap.len(), 22);
+    assert!(builder(Staging::Locked) == on_heap);
+    if a_device() {
+        assert!(builder(Staging::Cuda(0)) == on_heap);
+    }
+    if let Some(driver) = driver {
+        driver.assert_clean();
+    }
+}
+
+#[test]
 fn one_loader_for_every_visible_device() {
     let Some(driver) = Driver::alone(9) else { return };
     driver.devices(4);
@@ -519,6 +539,7 @@ fn the_shell_measures_a_device() {
     let line: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((line["rows"].as_u64(), line["batch_bytes"].as_u64()), (Some(2000), Some(800)), "{line}");
     assert!(line["kernel_gather_gb_per_s"].as_f64().unwrap() > 0.0, "{line}");
+    assert_eq!(line["ceiling_gb_per_s"], serde_json::Value::Null, "{line}");
     let output = bench("99", &[]);
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("no CUDA device 99"));

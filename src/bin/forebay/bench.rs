@@ -221,8 +221,9 @@ impl Bench {
             None => (builder.repeat(), end_after.or(Some(SECONDS))),
         };
         let step = Duration::from_millis(self.step_ms);
+        let stays = matches!(self.preload, PreloadArg::Device);
         let (kernels, json) = (self.kernels, self.json);
-        DeviceBench { device, step, end_after, opened, kernels, json }.run(builder)
+        DeviceBench { device, step, end_after, opened, stays, kernels, json }.run(builder)
     }
 
     #[cfg(not(feature = "cuda"))]

@@ -22,6 +22,11 @@ use std::ffi::{c_char, c_int, c_uint, c_void};
 use memory::hash;
 use state::{Event, MAX_DEVICES, Op, State, Stream, key_of, state};
 
+/// Flags that the crate is to set.
+const PORTABLE: c_uint = 1;
+const NON_BLOCKING: c_uint = 1;
+const DISABLE_TIMING: c_uint = 2;
+
 const SUCCESS: c_int = 0;
 const INVALID_VALUE: c_int = 1;
 const OUT_OF_MEMORY: c_int = 2;
@@ -216,13 +221,18 @@ pub extern "C" fn cuCtxSynchronize() -> c_int {
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuMemHostAlloc(at: *mut *mut c_void, len: usize, _: c_uint) -> c_int {
-    call_within("cuMemHostAlloc", |state, _| match state.pinned.allocate(len) {
-        Some(address) => {
-            unsafe { *at = address as *mut c_void };
-            SUCCESS
+pub unsafe extern "C" fn cuMemHostAlloc(at: *mut *mut c_void, len: usize, flags: c_uint) -> c_int {
+    call_within("cuMemHostAlloc", |state, _| {
+        if flags != PORTABLE {
+            state.violation("memory was locked for the context of one device alone".into());
         }
-        None => OUT_OF_MEMORY,
+        match state.pinned.allocate(len) {
+            Some(address) => {
+                unsafe { *at = address as *mut c_void };
+                SUCCESS
+            }
+            None => OUT_OF_MEMORY,
+        }
     })
 }
 
@@ -282,8 +292,11 @@ pub extern "C" fn cuMemFree_v2(at: u64) -> c_int {
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuStreamCreate(stream: *mut *mut c_void, _: c_uint) -> c_int {
+pub unsafe extern "C" fn cuStreamCreate(stream: *mut *mut c_void, flags: c_uint) -> c_int {
     call_within("cuStreamCreate", |state, device| {
+        if flags != NON_BLOCKING {
+            state.violation("a stream was made that waits for the legacy default stream".into());
+        }
         let handle = state.handle();
         state.streams.insert(handle, Stream { device, queue: VecDeque::new() });
         unsafe { *stream = handle as *mut c_void };
@@ -379,8 +392,11 @@ pub extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut c_void, from: u64, len: usize, s
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuEventCreate(event: *mut *mut c_void, _: c_uint) -> c_int {
+pub unsafe extern "C" fn cuEventCreate(event: *mut *mut c_void, flags: c_uint) -> c_int {
     call_within("cuEventCreate", |state, device| {
+        if flags & DISABLE_TIMING == 0 {
+            state.violation("an event was made that takes the time".into());
+        }
         let handle = state.handle();
         state.events.insert(handle, Event { device, ..Event::default() });
         unsafe { *event = handle as *mut c_void };
