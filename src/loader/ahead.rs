@@ -41,6 +41,9 @@ const RELEASE_BYTES: u64 = 4 << 20;
 /// Batches left alone at most where those before them were in memory.
 const MOST_REST: u64 = 1024;
 
+/// Ranks at most of which each finds the rows of all.
+const MOST_RANKS: u64 = 64;
+
 /// Batches whose offsets are asked for in one go, where rows differ in length.
 const INDEX_BATCHES: u64 = 16;
 
@@ -122,16 +125,20 @@ impl LookAhead {
         let available_bytes = available_bytes();
         let residency = ahead.residency.decide(file_bytes, available_bytes);
         let streams = residency == Residency::Streaming;
-        let mixed_rows =
-            if ahead.is_packed { 0 } else { ahead.order.mixed_rows().saturating_add(ahead.window) };
-        // A rank needs its share of each block: where rows are long, most pages are for others; where a page has a row for each
-        // rank, it needs most pages, and reads them as they lie.
+        let window = ahead.window.min(ahead.order.len());
+        let mixed_rows = if ahead.is_packed { 0 } else { ahead.order.mixed_rows().saturating_add(window) };
+        // Rows that lie together come together: else the page of one may be that of another much later.
+        let lies = plan.dataset.tables().iter().all(|table| table.rows.is_ascending());
+        // Of files of which the dataset has a part in their order, `file_bytes` is that of the part.
         let tables = plan.dataset.tables().iter();
         let file_rows = tables.map(|table| table.shards.iter().map(|shard| shard.num_rows).sum()).max();
-        let row_bytes = file_bytes / file_rows.unwrap_or(0).max(1);
+        let num_rows = if lies { plan.dataset.len() } else { file_rows.unwrap_or(0) };
+        let row_bytes = file_bytes.div_ceil(num_rows.max(1));
+        // A rank needs its share of each block: where rows are long, most pages are for others; where a page has a row for each
+        // rank, it needs most pages, and reads them as they lie.
         let (pages, world) = (Pages::new(), u64::from(ahead.partition.world()));
-        let reads_groups =
-            mixed_rows > 0 && (world == 1 || row_bytes.saturating_mul(world) <= pages.page_bytes());
+        let is_shared = world <= MOST_RANKS && row_bytes.saturating_mul(world) <= pages.page_bytes();
+        let reads_groups = mixed_rows > 0 && (world == 1 || is_shared);
         // Which rows of a window that is sorted come in a batch is not known ahead: it is read whole, or not at all.
         let mixed_bytes = row_bytes.saturating_mul(mixed_rows);
         let is_too_far = ahead.window > 0
@@ -139,8 +146,6 @@ impl LookAhead {
         // Batches of row numbers read no column.
         let nothing_to_read =
             ahead.limit_bytes == 0 || file_bytes == 0 || is_too_far || plan.columns_read().next().is_none();
-        // Rows that lie together come together: else the page of one may be that of another much later.
-        let lies = plan.dataset.tables().iter().all(|table| table.rows.is_ascending());
         let comes_as_it_lies = match ahead.shuffle {
             Shuffle::None => ahead.order.is_single(),
             Shuffle::Block { .. } => ahead.order.is_single() && !ahead.is_packed,

@@ -136,3 +136,17 @@ fn bare_copies_are_measured_and_leave_nothing_whatever_fails() {
     }
     driver.reset(0);
 }
+
+#[test]
+fn an_epoch_with_a_batch_that_was_not_sent_is_not_audited_as_whole() {
+    let Some(driver) = Driver::alone(23) else { return };
+    let mut loader = Loader::builder(&numbers(60)).batch_size(10).threads(0).build_on_device(0).unwrap();
+    driver.fail_named("cuMemcpyHtoDAsync_v2", Failure::Once);
+    assert!(loader.next().unwrap().is_err());
+    assert!(loader.next().unwrap().is_ok());
+    let state = loader.state().to_json();
+    assert!(state.contains(r#""failed":true"#), "{state}");
+    assert_eq!(loader.by_ref().filter(Result::is_ok).count(), 4);
+    drop(loader);
+    driver.reset(0);
+}

@@ -235,6 +235,8 @@ impl DeviceLoader {
             }
             let Some(batch) = self.loader.next() else { return };
             let batch = batch.and_then(|batch| self.send(batch));
+            // The loader counted it as delivered.
+            self.loader.progress.failed |= batch.is_err();
             self.ahead.push_back(Ahead { batch, early: !self.ahead.is_empty(), after: self.loader.mark() });
         }
     }
