@@ -266,10 +266,10 @@ fn a_state_of_another_sequence_is_refused_and_the_difference_named() {
     refused(Case { batch_size: 9, ..case }, &same, &["batch_size", "8", "9"]);
     refused(Case { shuffle: Shuffle::None, ..case }, &same, &["shuffle", "exact", "none"]);
     refused(Case { remainder: Remainder::Drop, ..case }, &same, &["remainder", "keep", "drop"]);
-    refused(case, &numbers(51), &["dataset"]);
-    refused(case, &same.rename("row", "line").unwrap(), &["dataset"]);
-    refused(case, &same.skip(1).concat(&same.take(1)).unwrap(), &["dataset"]);
-    refused(case, &same.split(1.0, 3).unwrap().0, &["dataset"]);
+    refused(case, &numbers(51), &["50 rows of", "51 rows of"]);
+    refused(case, &same.rename("row", "line").unwrap(), &["column 'row'", "column 'line'"]);
+    refused(case, &same.skip(1).concat(&same.take(1)).unwrap(), &["and 1 more"]);
+    refused(case, &same.split(1.0, 3).unwrap().0, &["chosen"]);
     // Threads, depth and the number of epochs are no part of the sequence.
     assert!(Case { epochs: 5, ..case }.builder(&same, 3, 9).resume(&state).build().is_ok());
 
