@@ -36,7 +36,7 @@ struct Count {
     batches: u64,
     sent_bytes: u64,
     delivered_bytes: u64,
-    /// Time the consumer was without a batch, and all.
+    /// Time the consumer was without a batch, but for the first, and all.
     waited: Duration,
     elapsed: Duration,
 }
@@ -56,8 +56,11 @@ impl DeviceBench {
             let Some(batch) = loader.next() else { break };
             let batch = batch?;
             batch.synchronize()?;
-            first_batch.get_or_insert_with(|| self.opened.elapsed());
-            all.waited += asked.elapsed();
+            if first_batch.is_none() {
+                first_batch = Some(self.opened.elapsed());
+            } else {
+                all.waited += asked.elapsed();
+            }
             all.rows += batch.num_rows() as u64;
             all.sent_bytes += batch.sent_bytes() as u64;
             all.delivered_bytes += batch.delivered_bytes();
