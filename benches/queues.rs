@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 
 const CAPACITY: usize = 1024;
 
-/// Numbers moved in a run; a multiple of every number of threads.
-const ITEMS: u64 = 1 << 17;
+/// Numbers moved in a run; a multiple of every number of threads. So many that it lasts for several of the time slices of the
+/// operating system: which threads share a core is settled in the first.
+const ITEMS: u64 = 1 << 20;
 
 /// Producers and consumers.
 const THREADS: [(u64, u64); 3] = [(1, 1), (2, 2), (4, 1)];

@@ -73,7 +73,7 @@ impl<C: Core> Blocking<C> {
             turn: Lock::new(()),
             aside: Lock::new(VecDeque::new()),
             room: CachePadded::new(Waiters::new()),
-            items: CachePadded::new(Waiters::looking_first_after(C::FIRST_ROUND)),
+            items: CachePadded::new(Waiters::new()),
         }
     }
 
@@ -110,7 +110,7 @@ impl<C: Core> Blocking<C> {
 
     #[inline]
     pub(super) fn dequeue(&self) -> Result<C::Item> {
-        self.items.wait_until(|| self.take(false).transpose())
+        self.take_waiting(false)
     }
 
     pub(super) fn dequeue_within(&self, patience: Duration) -> Result<C::Item> {
@@ -216,6 +216,18 @@ impl<C: Core> Blocking<C> {
         }
     }
 
+    /// As `take`, but waits until there is an element.
+    #[inline]
+    fn take_waiting(&self, in_turn: bool) -> Result<C::Item> {
+        match self.take(in_turn).transpose() {
+            Some(taken) => taken,
+            None => {
+                self.core.linger();
+                self.items.wait_until(|| self.take(in_turn).transpose())
+            }
+        }
+    }
+
     #[inline]
     fn pop(&self) -> Result<C::Item, PopError> {
         let popped = self.core.pop();
@@ -265,7 +277,7 @@ impl<C: Core> Blocking<C> {
         }
         let _turn = self.turn.lock();
         while taken.len() < n {
-            match self.items.wait_until(|| self.take(true).transpose()) {
+            match self.take_waiting(true) {
                 Ok(value) => taken.push(value),
                 Err(error) => {
                     let over = error.kind() == ErrorKind::OutOfRange;

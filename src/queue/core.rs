@@ -32,14 +32,14 @@ pub(super) trait Core: Send + Sync {
     /// that finds that word moved stays until what belongs to it is there.
     const WAKES_AFTER_RMW: bool;
 
-    /// The round of spinning in which who waits for an element looks for the first time (see [`Waiters`](super::Waiters)).
-    const FIRST_ROUND: u32 = 0;
-
     /// Puts `value` in. One who is `admitted` is not refused by the close.
     fn push(&self, value: Self::Item, admitted: bool) -> Result<(), PushError<Self::Item>>;
 
     /// Takes an element, if one may leave.
     fn pop(&self) -> Result<Self::Item, PopError>;
+
+    /// What one who found no element does before it waits for one: it may stay for some microseconds, while elements come in.
+    fn linger(&self) {}
 
     /// Whether an element may leave. Asked after a push, so that nobody is woken for nothing.
     fn is_ready(&self) -> bool {

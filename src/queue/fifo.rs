@@ -52,7 +52,7 @@ impl<T: Send> FifoQueue<T> {
     /// [`TooLarge`](crate::ErrorKind::TooLarge) if there is no memory for that much room.
     pub fn new(capacity: usize) -> Result<Self> {
         at_least_one(capacity)?;
-        Ok(FifoQueue(Blocking::new(FifoCore::Ring(Ring::new(capacity)?))))
+        Ok(FifoQueue(Blocking::new(FifoCore::Ring(Ring::in_order(capacity)?))))
     }
 
     /// An open, empty queue that is never full: it takes up memory as it grows.
@@ -125,6 +125,14 @@ impl<T: Send> Core for FifoCore<T> {
     #[inline]
     fn pop(&self) -> Result<T, PopError> {
         either!(self, core => core.pop())
+    }
+
+    fn linger(&self) {
+        either!(self, core => core.linger());
+    }
+
+    fn is_ready(&self) -> bool {
+        either!(self, core => core.is_ready())
     }
 
     fn close(&self) {

@@ -35,12 +35,11 @@ mod shuffle;
 
 mod blocking;
 mod core;
+mod draws;
 mod forward;
 mod laps;
-mod mixed;
 mod ring;
 mod segments;
-mod slot;
 mod sync;
 mod wait;
 

@@ -4,8 +4,8 @@
 use super::blocking::Blocking;
 use super::fifo::at_least_one;
 use super::forward::forward;
-use super::mixed::Mixed;
 use super::registry::{self, Spec};
+use super::ring::Ring;
 use crate::error::{Error, Result};
 use std::any::type_name;
 use std::hash::{BuildHasher, RandomState};
@@ -40,7 +40,7 @@ forward! {
     /// # Ok(())
     /// # }
     /// ```
-    pub struct RandomShuffleQueue<T>: Queue<T> over Mixed<T>;
+    pub struct RandomShuffleQueue<T>: Queue<T> over Ring<T>;
 }
 
 impl<T: Send> RandomShuffleQueue<T> {
@@ -61,7 +61,7 @@ impl<T: Send> RandomShuffleQueue<T> {
         }
         // The hasher of a new map of std has keys of its own.
         let seed = seed.unwrap_or_else(|| RandomState::new().hash_one(0));
-        Ok(RandomShuffleQueue(Blocking::new(Mixed::new(capacity, min_after_dequeue, seed)?)))
+        Ok(RandomShuffleQueue(Blocking::new(Ring::shuffled(capacity, min_after_dequeue, seed)?)))
     }
 }
 

@@ -94,26 +94,17 @@ pub struct Waiters {
     waiting: AtomicUsize,
     /// Calls that no thread has taken yet.
     calls: AtomicUsize,
-    /// The first round of spinning.
-    first_round: u32,
 }
 
 impl Waiters {
     /// Nobody waits yet.
     pub fn new() -> Self {
-        Waiters::looking_first_after(0)
-    }
-
-    /// As [`new`](Waiters::new), for a condition that is dear to look at, or that is better left alone for a while: a thread
-    /// that waits looks again no sooner than after 2ʳ pauses, where r is `first_round`.
-    pub(super) fn looking_first_after(first_round: u32) -> Self {
         Waiters {
             uncalled: AtomicUsize::new(0),
             lock: Mutex::new(()),
             called: Condvar::new(),
             waiting: AtomicUsize::new(0),
             calls: AtomicUsize::new(0),
-            first_round,
         }
     }
 
@@ -154,7 +145,7 @@ impl Waiters {
     #[cold]
     fn wait<T>(&self, mut condition: impl FnMut() -> Option<T>, deadline: Option<Instant>) -> Option<T> {
         loop {
-            if let Some(value) = self.be_patient(&mut condition) {
+            if let Some(value) = Waiters::be_patient(&mut condition) {
                 return Some(value);
             }
             let counted = Counted::new(self);
@@ -174,12 +165,12 @@ impl Waiters {
     }
 
     /// Looks at the condition for a while without parking.
-    fn be_patient<T>(&self, condition: &mut impl FnMut() -> Option<T>) -> Option<T> {
+    fn be_patient<T>(condition: &mut impl FnMut() -> Option<T>) -> Option<T> {
         if cfg!(loom) {
             // A model tries every interleaving anyway; patience would only multiply them.
             return condition();
         }
-        for round in self.first_round..SPIN_ROUNDS.max(self.first_round + 1) {
+        for round in 0..SPIN_ROUNDS {
             (0..1 << round).for_each(|_| spin_loop());
             if let Some(value) = condition() {
                 return Some(value);
