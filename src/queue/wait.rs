@@ -59,11 +59,12 @@ use std::fmt;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-/// Rounds of spinning, each twice as long as the one before: 63 pauses in all, well below the price of a park.
-const SPIN_ROUNDS: u32 = 6;
+/// Rounds of spinning, each twice as long as the one before: 15 pauses in all.
+const SPIN_ROUNDS: u32 = 4;
 
-/// Yields between spinning and parking: on a busy machine the other side may only need the core.
-const YIELDS: u32 = 2;
+/// How long a thread yields between spinning and parking: the other side may only need the core, and to be woken costs more than
+/// this where a core must be woken for it. On a busy machine one yield takes longer, and is the last.
+const YIELDING: Duration = Duration::from_micros(12);
 
 /// Threads that wait for a condition that other threads make true.
 ///
@@ -176,7 +177,8 @@ impl Waiters {
                 return Some(value);
             }
         }
-        for _ in 0..YIELDS {
+        let began = Instant::now();
+        while began.elapsed() < YIELDING {
             yield_now();
             if let Some(value) = condition() {
                 return Some(value);
