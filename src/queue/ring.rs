@@ -33,8 +33,8 @@
 //! ```
 //!
 //! The head that a push draws from is a lower bound, so that producers need not read the word that every pop writes: a position
-//! that turns out to be popped is drawn again, from those after it. So what is drawn in the end has the same chance as all from
-//! the head of that moment.
+//! that turns out to be popped is drawn again, from those after it, and after a second one from the head itself. So what is drawn
+//! in the end has the same chance as all from the head of that moment.
 //!
 //! # Who finds too little inside
 //!
@@ -68,7 +68,7 @@ const FILLED: u64 = 1 << 63;
 /// The bit of a [filled](FILLED) slot's stamp that says that one thread has it to itself.
 const BUSY: u64 = 1 << 62;
 
-/// Draws before a push gives up changing places. Only others at work on what was drawn make one fail.
+/// Draws before a push gives up changing places. After the second only others at work on what was drawn make one fail.
 const TRIES: usize = 32;
 
 /// How long a pop that finds nothing to take waits before it looks whether anybody pushes.
@@ -118,7 +118,7 @@ struct Pops {
 struct Pushes {
     /// The position of the next push, and `CLOSED`.
     tail: AtomicU64,
-    /// What was last seen of `head`; never more than that.
+    /// A lower bound of `head`.
     head_seen: AtomicU64,
 }
 
@@ -175,7 +175,7 @@ impl<T> Ring<T> {
     fn mix(&self, seed: u64, position: u64, mut head: u64, value: &mut MaybeUninit<T>) {
         let mut draws = Draws::new(seed, position);
         let mut chosen = self.choose(position, head, &mut draws);
-        for _ in 0..TRIES {
+        for attempt in 0..TRIES {
             if chosen == position {
                 return;
             }
@@ -192,9 +192,13 @@ impl<T> Ring<T> {
                     slot.stamp.store(filled, Ordering::Release);
                     return;
                 }
-                // Popped, and so was all before. The head itself is not looked at: every pop writes it.
+                // Popped, and so was all before.
                 Err(stamp) if stamp & !FILLED & !BUSY > lap => {
                     head = self.laps.after(chosen);
+                    if attempt > 0 {
+                        // Relaxed: it only chooses. A look that costs much, as every pop writes the word.
+                        head = head.max(self.pops.head.load(Ordering::Relaxed));
+                    }
                     // Relaxed: as in `push`. Pops do not get past the position before its slot is filled.
                     self.pushes.head_seen.store(head, Ordering::Relaxed);
                 }
@@ -287,13 +291,14 @@ impl<T: Send> Core for Ring<T> {
                 looked = began.elapsed();
             }
             let tail = self.pushes.tail.load(Ordering::Relaxed);
-            let pushes = self.laps.distance(seen, tail & !CLOSED);
+            let position = tail & !CLOSED;
+            let pushes = self.laps.distance(seen, position);
             if pushes == 0 {
                 // Who pushes may be waiting for this core.
                 return yield_now();
             }
             let head = self.pops.head.load(Ordering::Relaxed);
-            let inside = self.laps.distance(head.min(tail), tail & !CLOSED);
+            let inside = self.laps.distance(head.min(position), position);
             if inside >= enough {
                 return;
             }
