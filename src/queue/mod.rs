@@ -11,6 +11,9 @@
 //! - [`Waiters`]: spin a little, yield a little, then park. An idle thread costs nothing, and waking nobody
 //!   costs a fence and a load at most.
 //!
+//! A bounded queue is best at what a pipeline does most, to hand over many elements: who finds none stays, for ten microseconds at
+//! the most and only while others add, until there are many.
+//!
 //! # Invariants
 //!
 //! - Every value put in is either handed over exactly once or dropped with its ring or queue.
