@@ -23,7 +23,7 @@
 //!   after a cancel, so that nothing can be put in behind it: the order holds for every kind of queue.
 //! - Once a taker was told that the queue is over, every later one is.
 //! - Whoever waits for room is woken by every pop, by a close that cancels, and by a cancel; whoever waits for elements by every
-//!   push, every close, and the last pending adder of a closed queue.
+//!   push after which one may leave, every close, and the last pending adder of a closed queue.
 //!
 //! # Deliberately absent
 //!

@@ -38,7 +38,8 @@ pub(super) trait Core: Send + Sync {
     /// Takes an element, if one may leave.
     fn pop(&self) -> Result<Self::Item, PopError>;
 
-    /// What one who found no element does before it waits for one: it may stay for some microseconds, while elements come in.
+    /// What one who found no element does before it waits for one without a deadline: it may stay for some microseconds, while
+    /// elements come in.
     fn linger(&self) {}
 
     /// Whether an element may leave. Asked after a push, so that nobody is woken for nothing.

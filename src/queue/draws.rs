@@ -12,7 +12,7 @@ const SALT: u64 = 0xe703_7ed1_a0b4_28db;
 impl Draws {
     /// What the pushes of a ring draw from: far apart for seeds that are close to each other.
     pub(super) fn spread(seed: u64) -> u64 {
-        mix(seed.wrapping_add(STEP))
+        scramble(seed.wrapping_add(STEP))
     }
 
     /// The numbers of the push at `position`, of a ring whose `seed` was [spread](Draws::spread).
@@ -24,13 +24,13 @@ impl Draws {
     /// A number below `bound`, which is not 0; each with the same chance, but for one part in 2⁶⁴ / `bound`.
     #[inline]
     pub(super) fn below(&mut self, bound: u64) -> u64 {
-        self.0 = mix(self.0);
+        self.0 = scramble(self.0);
         ((u128::from(self.0) * u128::from(bound)) >> 64) as u64
     }
 }
 
 #[inline]
-fn mix(state: u64) -> u64 {
+fn scramble(state: u64) -> u64 {
     let product = u128::from(state) * u128::from(state ^ SALT);
     (product >> 64) as u64 ^ product as u64
 }

@@ -11,8 +11,8 @@
 //! - [`Waiters`]: spin a little, yield a little, then park. An idle thread costs nothing, and waking nobody
 //!   costs a fence and a load at most.
 //!
-//! A bounded queue is best at what a pipeline does most, to hand over many elements: who finds none stays, for ten microseconds at
-//! the most and only while others add, until there are many.
+//! A bounded FIFO or random-shuffle queue is best at what a pipeline does most, to hand over many elements: who finds none and may
+//! wait as long as it takes stays, for ten microseconds at the most and only while others add, until there are many.
 //!
 //! # Invariants
 //!

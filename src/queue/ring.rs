@@ -11,20 +11,20 @@
 //! chance, puts its value there, and what lay there at the tail. This is the inside-out shuffle of Fisher and Yates: if the values
 //! inside lie in an order that is any of the possible ones with the same chance, then so they do with the new one; and taking the
 //! first away leaves the others so. Hence the value at `head` is a uniform choice from all that are inside, and a pop has nothing
-//! to look for, however few they are.
+//! to look for, however few they are. Of pushes that overlap one may not draw what another is about to write, or has just drawn.
 //!
 //! ```text
 //! push                                            pop
 //!     position = tail                                 position = head
 //!     if closed: refused                              slot filled in this lap?
-//!     slot free for this lap?                             no more inside than must stay: empty
+//!     slot free for this lap?                             no more inside than must stay: empty, unless closed
 //!         CAS tail -> next                                CAS stamp filled -> busy
 //!         if mixing, repeat                               head = next
 //!             j = random, from head to position           read the value
 //!             if j == position: stop                      stamp = free, next lap          (Release)
 //!             CAS stamp of j, filled -> busy          slot busy: somebody is at work, again
 //!                 exchange the values                 slot free for this lap?
-//!                 stamp of j = filled  (Release)          tail == position: empty, and the end if closed
+//!                 stamp of j = filled  (Release)          no more than must stay: empty, or the end if closed
 //!                 stop                                otherwise somebody is at work: again
 //!         write what is in hand
 //!         stamp = filled, this lap     (Release)
@@ -68,10 +68,11 @@ const FILLED: u64 = 1 << 63;
 /// The bit of a [filled](FILLED) slot's stamp that says that one thread has it to itself.
 const BUSY: u64 = 1 << 62;
 
-/// Draws before a push gives up changing places. After the second only others at work on what was drawn make one fail.
+/// Draws before a push gives up changing places. After the second hardly anything makes one fail but others at
+/// work on what was drawn.
 const TRIES: usize = 32;
 
-/// How long a pop that finds nothing to take waits before it looks whether anybody pushes.
+/// How long a pop that finds nothing to take waits before it looks whether anybody pushes, and between any two looks.
 const FIRST_LOOK: Duration = Duration::from_nanos(150);
 
 /// How much longer than the last pause the next may be: what few pushes say is not worth much.
@@ -199,7 +200,8 @@ impl<T> Ring<T> {
                         // Relaxed: it only chooses. A look that costs much, as every pop writes the word.
                         head = head.max(self.pops.head.load(Ordering::Relaxed));
                     }
-                    // Relaxed: as in `push`. Pops do not get past the position before its slot is filled.
+                    // Relaxed: it only chooses. It is not beyond this push's position: no pop gets past that before the slot is
+                    // filled.
                     self.pushes.head_seen.store(head, Ordering::Relaxed);
                 }
                 // Somebody is at work on it.
@@ -246,7 +248,7 @@ impl<T> Ring<T> {
             // Relaxed: a look that spares the exchange.
             let stamp = slot.stamp.load(Ordering::Relaxed);
             if stamp == filled || stamp == lap {
-                // A slot of this lap that was not popped: `head` is where it was read.
+                // A slot that looks as if it was not popped. Were `head` old, then what is said of it would hold all the more.
                 self.may_pop(self.laps.count(head))?;
             }
             // SeqCst: the change that `wake_one_after_rmw` speaks of, and an Acquire that pairs with the Release of a push's stamps:
@@ -304,7 +306,7 @@ impl<T: Send> Core for Ring<T> {
             }
             // A look too early costs less than producers that find no room.
             let growth = 0.75 * (enough - inside) as f64 / pushes as f64;
-            pause = pause.mul_f64(growth.clamp(GROWTH.recip(), GROWTH)).min(LINGER.saturating_sub(looked));
+            pause = pause.mul_f64(growth.min(GROWTH)).max(FIRST_LOOK).min(LINGER.saturating_sub(looked));
             seen = tail;
         }
     }
@@ -325,14 +327,14 @@ impl<T: Send> Core for Ring<T> {
             let stamp = slot.stamp.load(Ordering::SeqCst);
             if stamp == lap {
                 let next = self.laps.after(position) | tail & CLOSED;
-                // Relaxed: it only chooses; the stamp has the last word.
-                let head = self.pushes.head_seen.load(Ordering::Relaxed);
                 // SeqCst: the change that `wake_one_after_rmw` speaks of.
                 match self.pushes.tail.compare_exchange_weak(tail, next, Ordering::SeqCst, Ordering::Relaxed)
                 {
                     Ok(_) => {
                         let mut value = MaybeUninit::new(value);
                         if let Some(seed) = self.seed {
+                            // Relaxed: it only chooses; the stamp has the last word.
+                            let head = self.pushes.head_seen.load(Ordering::Relaxed);
                             self.mix(seed, position, head, &mut value);
                         }
                         // SAFETY: this thread won the position, so that it has the slot until the stamp below; the stamp above
@@ -349,15 +351,14 @@ impl<T: Send> Core for Ring<T> {
                 }
                 continue;
             }
-            if stamp & FILLED != 0 && stamp & !FILLED & !BUSY < lap {
-                if stamp & BUSY == 0 {
-                    return Err(PushError::Full(value));
-                }
-                // A pop has the slot, or a push changes its value.
-                backoff.snooze();
-            } else {
+            if stamp & !FILLED & !BUSY > lap || stamp & !BUSY == lap | FILLED {
                 // `tail` is old.
                 backoff.spin();
+            } else if stamp & BUSY == 0 && stamp & FILLED != 0 {
+                return Err(PushError::Full(value));
+            } else {
+                // A pop has the slot, a push changes its value, or one of the lap before has not yet written it.
+                backoff.snooze();
             }
             // Relaxed: as the first load.
             tail = self.pushes.tail.load(Ordering::Relaxed);
