@@ -1,9 +1,12 @@
 //! A folder of another program's files becomes a dataset where it lies: nothing but the manifest is written.
 
+#[path = "common/python.rs"]
+mod python;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 
 use arrow::array::*;
@@ -11,6 +14,7 @@ use arrow::datatypes::*;
 use arrow::ipc::writer::{FileWriter, StreamWriter};
 use forebay::convert::{AdoptOptions, ConvertOptions, adopt, convert, verify};
 use forebay::{Dataset, ErrorKind, Loader, Shuffle};
+use python::oracle;
 
 fn schema() -> Arc<Schema> {
     Arc::new(Schema::new(vec![
@@ -188,12 +192,7 @@ fn what_cannot_be_adopted_is_refused() {
 
 #[test]
 fn what_pyarrow_wrote_is_adopted() {
-    let python = std::env::var("FOREBAY_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
-    let found = Command::new(&python).args(["-c", "import pyarrow"]).stderr(Stdio::null()).status();
-    if !found.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: {python} has no pyarrow (set FOREBAY_TEST_PYTHON to one that has)");
-        return;
-    }
+    let Some(python) = oracle() else { return };
     let folder = tempfile::tempdir().unwrap();
     let script = r#"
 import sys

@@ -1,13 +1,17 @@
 //! A conversion leaves a whole dataset or none, and what it writes any Arrow reader opens with identical values.
 
+#[path = "common/python.rs"]
+mod python;
+
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 
 use arrow::array::*;
 use arrow::datatypes::*;
 use forebay::convert::{ConvertOptions, convert, verify};
 use forebay::{DType, Dataset, ErrorKind, tensor_field};
+use python::oracle;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 /// Every kind of column, some values null, in several record batches.
@@ -95,17 +99,6 @@ fn an_empty_dataset_keeps_its_columns() {
     convert(&table().take(0), &out, &ConvertOptions::new(), |_| {}).unwrap();
     let read = Dataset::open(&out).unwrap();
     assert_eq!((read.len(), read.schema()), (0, table().schema()));
-}
-
-/// The interpreter whose pyarrow serves as the oracle; `None`, said aloud, where there is none.
-fn oracle() -> Option<String> {
-    let python = std::env::var("FOREBAY_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
-    let found = Command::new(&python).args(["-c", "import pyarrow"]).stderr(Stdio::null()).status();
-    if found.is_ok_and(|status| status.success()) {
-        return Some(python);
-    }
-    eprintln!("skipped: {python} has no pyarrow (set FOREBAY_TEST_PYTHON to one that has)");
-    None
 }
 
 #[test]

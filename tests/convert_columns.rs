@@ -1,9 +1,12 @@
 //! A conversion writes the columns and the rows that were asked for, as a slow and obvious program would, with any number of threads.
 
+#[path = "common/python.rs"]
+mod python;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 
 use arrow::array::*;
@@ -11,6 +14,7 @@ use arrow::datatypes::*;
 use forebay::convert::{ConvertOptions, convert};
 use forebay::sampler::{Order, Shuffle};
 use forebay::{DType, Dataset, ErrorKind};
+use python::oracle;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 const ROWS: usize = 1000;
@@ -285,12 +289,7 @@ fn a_number_of_shards_is_kept_to() {
 
 #[test]
 fn pyarrow_reads_a_stack() {
-    let python = std::env::var("FOREBAY_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
-    let found = Command::new(&python).args(["-c", "import pyarrow"]).stderr(Stdio::null()).status();
-    if !found.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: {python} has no pyarrow (set FOREBAY_TEST_PYTHON to one that has)");
-        return;
-    }
+    let Some(python) = oracle() else { return };
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
     let options = ConvertOptions::new().stack("s", ["v3", "w3"]).columns(["s"]).num_shards(2).shuffle(1);

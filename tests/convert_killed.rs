@@ -127,8 +127,10 @@ fn kill_conversions(folder: &Path, ways: [&[&str]; 2], num_files: [usize; 2], ro
         let (expected, whole_run) = &undisturbed[rounds % ways.len()];
         let out = folder.join(format!("out-{rounds}"));
         let conversion = Conversion { args: ways[rounds % ways.len()].to_vec(), out: &out };
-        loop {
-            let delay = (kills < KILLS).then(|| whole_run.mul_f64(dice.random_range(0.0..0.9)));
+        for attempt in 0u32.. {
+            // Later and later, should the machine have become slower since.
+            let latest = 0.9 * (1.0 + f64::from(attempt) / 20.0);
+            let delay = (kills < KILLS).then(|| whole_run.mul_f64(dice.random_range(0.0..latest)));
             let (killed, done, said) = conversion.run(delay);
             kills += u32::from(killed);
             went_on += u32::from(said.contains("found finished"));

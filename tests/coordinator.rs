@@ -86,10 +86,10 @@ fn a_start_that_fails_half_way_ends_what_it_started() {
     if std::env::var_os(CHILD).is_none() {
         // Room for the stacks of two or three threads, and for no more.
         let status = Command::new("sh")
-            .args(["-c", "ulimit -v 16777216 && exec \"$0\" \"$@\""])
+            .args(["-c", "ulimit -v 3670016 && exec \"$0\" \"$@\""])
             .arg(std::env::current_exe().unwrap())
             .args(["--exact", "a_start_that_fails_half_way_ends_what_it_started", "--test-threads=1"])
-            .env("RUST_MIN_STACK", (5u64 << 30).to_string())
+            .env("RUST_MIN_STACK", (1u64 << 30).to_string())
             .env(CHILD, "1")
             .status()
             .unwrap();

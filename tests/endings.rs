@@ -380,8 +380,13 @@ fn a_trainer_that_waits_for_its_threads_burns_no_processor_time() {
     let mut loader = builder.build().unwrap();
     // With both places of the ring claimed there is nothing the trainer could do itself.
     wait_until("both threads are at work", || entered.load(Ordering::SeqCst) == 2);
+    let (begins, begun) = mpsc::channel();
     thread::scope(|scope| {
-        let trainer = scope.spawn(|| loader.next().unwrap().unwrap().num_rows());
+        let trainer = scope.spawn(|| {
+            begins.send(()).unwrap();
+            loader.next().unwrap().unwrap().num_rows()
+        });
+        begun.recv().unwrap();
         let load = load_while_waiting();
         gate.open();
         assert!(load < 0.5, "{load} of a core");

@@ -182,8 +182,8 @@ fn an_epoch_in_order_is_read_once_and_let_go_of() {
         let bytes = (ROWS * 1028) as f64;
         let builder = Loader::builder(&numbers).batch_size(100).shuffle(shuffle).depth(2);
         let builder = builder.residency(Residency::Streaming).look_ahead_bytes(1 << 20);
-        // Without threads, as these would be some batches further already.
-        let mut loader = builder.clone().threads(0).build().unwrap();
+        // Without threads, as these would be some batches further already; nor is there room for a second batch.
+        let mut loader = builder.clone().threads(0).depth(1).build().unwrap();
         loader.next().unwrap().unwrap();
         let begun = loader.stats().pages.advised_bytes;
         match shuffle {

@@ -221,27 +221,32 @@ fn burnt_waiting(wait: impl FnOnce() + Send + 'static, come: impl FnOnce()) -> D
 
 #[test]
 fn a_thread_that_waits_burns_next_to_nothing() {
-    let bound = Duration::from_millis(10);
-
-    let (producer, mut consumer) = ordered_ring(1, Some(2));
-    let pop = move || assert_eq!((consumer.pop(), consumer.pop()), (Some(Ok('a')), Some(Ok('b'))));
-    let burnt = burnt_waiting(pop, || (0..2).for_each(|n| producer.claim().unwrap().fill(['a', 'b'][n])));
-    assert!(burnt < bound, "a consumer of an empty ring burnt {burnt:?} of 300 ms");
-
-    let (producer, mut consumer) = ordered_ring(1, None);
-    producer.claim().unwrap().fill('a');
-    let burnt = burnt_waiting(move || producer.claim().unwrap().fill('b'), || _ = consumer.try_pop());
-    assert!(burnt < bound, "a producer of a full ring burnt {burnt:?} of 300 ms");
-
-    let fifo = Arc::new(FifoQueue::new(1).unwrap());
-    let take = fifo.clone();
-    let burnt = burnt_waiting(move || _ = take.dequeue().unwrap(), || fifo.enqueue('a').unwrap());
-    assert!(burnt < bound, "a consumer of an empty queue burnt {burnt:?} of 300 ms");
-
-    fifo.enqueue('a').unwrap();
-    let add = fifo.clone();
-    let burnt = burnt_waiting(move || add.enqueue('b').unwrap(), || _ = fifo.dequeue().unwrap());
-    assert!(burnt < bound, "a producer of a full queue burnt {burnt:?} of 300 ms");
+    let burns_little = |who: &str, burnt_once: fn() -> Duration| {
+        // Time that was taken from the machine is put down to the thread that ran: once it may not be the thread's doing.
+        let all: Vec<_> = (0..5).map(|_| burnt_once()).collect();
+        assert!(all.iter().any(|burnt| burnt.as_millis() < 10), "{who} burnt {all:?} of 300 ms");
+    };
+    burns_little("a consumer of an empty ring", || {
+        let (producer, mut consumer) = ordered_ring(1, Some(2));
+        let pop = move || assert_eq!((consumer.pop(), consumer.pop()), (Some(Ok('a')), Some(Ok('b'))));
+        burnt_waiting(pop, || ['a', 'b'].into_iter().for_each(|n| producer.claim().unwrap().fill(n)))
+    });
+    burns_little("a producer of a full ring", || {
+        let (producer, mut consumer) = ordered_ring(1, None);
+        producer.claim().unwrap().fill('a');
+        burnt_waiting(move || producer.claim().unwrap().fill('b'), || _ = consumer.try_pop())
+    });
+    burns_little("a consumer of an empty queue", || {
+        let fifo = Arc::new(FifoQueue::new(1).unwrap());
+        let take = fifo.clone();
+        burnt_waiting(move || _ = take.dequeue().unwrap(), || fifo.enqueue('a').unwrap())
+    });
+    burns_little("a producer of a full queue", || {
+        let fifo = Arc::new(FifoQueue::new(1).unwrap());
+        fifo.enqueue('a').unwrap();
+        let add = fifo.clone();
+        burnt_waiting(move || add.enqueue('b').unwrap(), || _ = fifo.dequeue().unwrap())
+    });
 }
 
 #[test]

@@ -5,6 +5,8 @@
 //! TensorFlow's own, and folders those of `datasets`, where that Python has them.
 
 mod common;
+#[path = "common/python.rs"]
+mod python;
 
 use std::fs::File;
 use std::io::Write;
@@ -20,21 +22,11 @@ use common::{gather_all, loads_what_gather_gives};
 use forebay::convert::{ConvertOptions, convert};
 use forebay::format::{CsvOptions, CsvType, ExampleSpec, FeatureType};
 use forebay::{Dataset, OpenOptions};
+use python::oracle;
 use serde_json::Value;
 
 /// Each seed is other rows, written in another way.
 const SEEDS: std::ops::Range<u64> = 0..6;
-
-/// The interpreter that writes and compares; `None`, said aloud, where there is none.
-fn python() -> Option<String> {
-    let python = std::env::var("FOREBAY_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
-    let found = Command::new(&python).args(["-c", "import numpy, pyarrow"]).stderr(Stdio::null()).status();
-    if found.is_ok_and(|status| status.success()) {
-        return Some(python);
-    }
-    eprintln!("skipped: {python} has no pyarrow or NumPy (set FOREBAY_TEST_PYTHON to one that has)");
-    None
-}
 
 fn fixtures(python: &str) -> Command {
     let mut command = Command::new(python);
@@ -97,7 +89,7 @@ fn truth(path: &str, schema: &Arc<Schema>) -> RecordBatch {
 
 #[test]
 fn rows_come_back_bit_for_bit() {
-    let Some(python) = python() else { return };
+    let Some(python) = oracle() else { return };
     let folder = tempfile::tempdir().unwrap();
     let seeds = SEEDS.map(|seed| seed.to_string());
     let done = fixtures(&python).arg("write").arg(folder.path()).args(seeds).output().unwrap();

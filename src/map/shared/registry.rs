@@ -166,7 +166,8 @@ impl Registry {
                 }
                 _ => {}
             }
-            let found = Self::try_open(&folder).map_err(|e| Error::io(&folder, "open the lock in it", e))?;
+            let found =
+                Self::try_open(&folder, true).map_err(|e| Error::io(&folder, "open the lock in it", e))?;
             let Some(lock) = found else { continue };
             lock.lock().map_err(|e| Error::io(&folder, "lock it", e))?;
             if is_at(&lock, &folder.join("lock")) {
@@ -175,8 +176,8 @@ impl Registry {
         }
     }
 
-    /// The file of the lock; `None` where the folder was removed meanwhile.
-    fn try_open(folder: &Path) -> io::Result<Option<File>> {
+    /// The file of the lock, made if `create`; `None` where there is none, or the folder was removed meanwhile.
+    fn try_open(folder: &Path, create: bool) -> io::Result<Option<File>> {
         let owner = match fs::symlink_metadata(folder) {
             Ok(metadata) if metadata.is_dir() => metadata.uid(),
             Ok(_) => return Err(io::Error::other("it is no folder")),
@@ -187,7 +188,7 @@ impl Registry {
             return Err(io::Error::other("it is another user's"));
         }
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        options.read(true).write(true).create(create).truncate(false).mode(0o600);
         match options.open(folder.join("lock")) {
             Ok(file) => Ok(Some(file)),
             Err(e) if e.kind() == NotFound => Ok(None),
@@ -285,16 +286,21 @@ impl Registry {
                 continue;
             }
             let folder = folder.path();
-            // Whoever has the lock of another name lives.
-            if let Ok(Some(lock)) = Self::try_open(&folder)
-                && lock.try_lock().is_ok()
-                // The last holder may have removed it since, and somebody begun anew.
-                && is_at(&lock, &folder.join("lock"))
-            {
-                let registry = Registry { folder, _lock: lock };
-                if matches!(registry.holder(), Ok(None)) {
-                    registry.clear();
+            match Self::try_open(&folder, false) {
+                // Whoever has the lock of another name lives.
+                Ok(Some(lock)) if lock.try_lock().is_ok() => {
+                    // The last holder may have removed it since, and somebody begun anew.
+                    if is_at(&lock, &folder.join("lock")) {
+                        let registry = Registry { folder, _lock: lock };
+                        if matches!(registry.holder(), Ok(None)) {
+                            registry.clear();
+                        }
+                    }
                 }
+                // Its last holder is about to remove the folder, or was killed before he did, or somebody is about to make the
+                // lock, who then makes the folder again. One that holds anything stays.
+                Ok(None) => _ = fs::remove_dir(&folder),
+                _ => {}
             }
         }
     }
