@@ -287,14 +287,11 @@ impl Registry {
             }
             let folder = folder.path();
             match Self::try_open(&folder, false) {
-                // Whoever has the lock of another name lives.
-                Ok(Some(lock)) if lock.try_lock().is_ok() => {
-                    // The last holder may have removed it since, and somebody begun anew.
-                    if is_at(&lock, &folder.join("lock")) {
-                        let registry = Registry { folder, _lock: lock };
-                        if matches!(registry.holder(), Ok(None)) {
-                            registry.clear();
-                        }
+                // Whoever has the lock of another name lives. Its last holder may have removed it since, and somebody begun anew.
+                Ok(Some(lock)) if lock.try_lock().is_ok() && is_at(&lock, &folder.join("lock")) => {
+                    let registry = Registry { folder, _lock: lock };
+                    if matches!(registry.holder(), Ok(None)) {
+                        registry.clear();
                     }
                 }
                 // Its last holder is about to remove the folder, or was killed before he did, or somebody is about to make the
