@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
-use threads::{Counted, Dice, join, rounds};
+use threads::{Counted, Dice, Way, comes_out_once, join, rounds};
 
 /// Pairs, so that a priority queue is one of them.
 type Pair<T> = (i64, T);
@@ -32,72 +32,38 @@ fn kinds<T: Send + 'static>(capacity: usize) -> [(&'static str, Any<T>); 5] {
     ]
 }
 
-/// Takes all, in a way of its own, up to the end.
-fn drain(queue: &dyn Queue<Pair<u64>>, way: usize, mut each: impl FnMut(Pair<u64>)) {
-    loop {
-        let taken = match way {
-            0 => queue.dequeue_up_to(7),
-            1 => queue.dequeue_many(5),
-            _ => queue.dequeue().map(|pair| vec![pair]),
-        };
-        match taken {
-            Ok(taken) => {
-                assert!(taken.len() == [7, 5].get(way).copied().unwrap_or(1) || way == 0);
-                taken.into_iter().for_each(&mut each);
-            }
-            Err(error) => {
-                assert_eq!(error.kind(), ErrorKind::OutOfRange);
-                break;
-            }
-        }
-    }
-    if way == 1 {
-        // Fewer than it asks for may be left.
-        drain(queue, 2, each);
-    }
-}
-
 #[test]
 fn every_element_that_goes_in_comes_out_once() {
-    let elements = std::env::var("FOREBAY_QUEUE_ELEMENTS").ok().map(|elements| elements.parse().unwrap());
-    let share = elements.unwrap_or(rounds(2_000_000)) / 4;
+    fn pair(n: u64) -> Pair<u64> {
+        (n as i64, n)
+    }
     for (kind, queue) in kinds(100) {
-        let started = Instant::now();
-        let producers = (0..4).map(|producer: u64| {
-            let queue = queue.clone();
-            thread::spawn(move || {
-                let mine = producer * share..(producer + 1) * share;
-                if producer == 0 {
-                    let mine: Vec<u64> = mine.collect();
-                    for chunk in mine.chunks(13) {
-                        queue.enqueue_many(chunk.iter().map(|&n| (n as i64, n)).collect()).unwrap();
+        comes_out_once(
+            kind,
+            queue.clone(),
+            |queue: &Any<u64>, mut mine, at_once| match at_once {
+                1 => mine.for_each(|n| queue.enqueue(pair(n)).unwrap()),
+                _ => {
+                    while !mine.is_empty() {
+                        queue.enqueue_many(mine.by_ref().take(at_once).map(pair).collect()).unwrap();
                     }
-                } else {
-                    mine.for_each(|n| queue.enqueue((n as i64, n)).unwrap());
                 }
-            })
-        });
-        let consumers = (0..4).map(|way| {
-            let queue = queue.clone();
-            thread::spawn(move || {
-                let mut audit = (0, 0u64, 0u64);
-                drain(&*queue, way, |(priority, n)| {
+            },
+            |queue, way, tally| {
+                let taken = match way {
+                    Way::UpTo(n) => queue.dequeue_up_to(n)?,
+                    Way::Many(n) => queue.dequeue_many(n)?,
+                    Way::One => vec![queue.dequeue()?],
+                };
+                for &(priority, n) in &taken {
                     assert_eq!(priority as u64, n);
-                    audit = (audit.0 + 1, audit.1 + n, audit.2.wrapping_add(n.wrapping_mul(n)));
-                });
-                audit
-            })
-        });
-        let (producers, consumers) = (producers.collect(), consumers.collect());
-        join::<()>(producers);
-        queue.close(false);
-        let sum = |a: (u64, u64, u64), b: (u64, u64, u64)| (a.0 + b.0, a.1 + b.1, a.2.wrapping_add(b.2));
-        let found = join(consumers).into_iter().reduce(sum).unwrap();
-        let len = 4 * share;
-        let expected = (0..len).map(|n| (1, n, n.wrapping_mul(n))).fold((0, 0, 0), sum);
-        assert_eq!(found, expected, "{kind}");
+                    tally.add(n);
+                }
+                Ok(taken.len())
+            },
+            |queue| queue.close(false),
+        );
         assert_eq!(queue.size(), 0);
-        println!("{kind}: {len} elements in {:?}", started.elapsed());
     }
 }
 

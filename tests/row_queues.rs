@@ -1,6 +1,11 @@
-//! Promise: all rows of a queue have its columns; what has others is refused, in words that name both.
+//! Promise: all rows of a queue have its columns; what has others is refused, in words that name both; and of the rows that go
+//! in, from any thread, none is lost or doubled. `FOREBAY_QUEUE_ELEMENTS` says how many rows go through each kind of queue.
+
+#[path = "common/threads.rs"]
+mod threads;
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +20,7 @@ use forebay::coordinator::{RowQueue, RowQueueKind};
 use forebay::queue::FifoQueue;
 use forebay::{DType, ErrorKind, Result, TensorColumns, tensor_field};
 use proptest::prelude::*;
+use threads::{Way, comes_out_once};
 
 fn ints(values: &[i32]) -> ArrayRef {
     Arc::new(Int32Array::from(values.to_vec()))
@@ -310,6 +316,64 @@ fn waiting_for_a_row_ends_in_time() {
         queue.cancel();
         assert!(queue.is_closed());
         assert_eq!(within(&queue).unwrap_err().kind(), ErrorKind::Cancelled);
+    }
+}
+
+/// Rows of a number, and of a list that holds the number up to three times.
+fn numbers(range: Range<i64>) -> RecordBatch {
+    let lists = range.clone().map(|n| Some((0..n % 4).map(move |_| Some(n))));
+    let lists: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(lists));
+    table([("n", Arc::new(Int64Array::from_iter_values(range)) as ArrayRef), ("list", lists)])
+}
+
+/// Gives every number of `rows` to `each`, after a look at its list: where lists were padded, zeros follow its own items.
+fn look_at(rows: &RecordBatch, mut each: impl FnMut(i64)) {
+    let padded = rows["list"].as_fixed_size_list_opt();
+    for (row, &n) in rows["n"].as_primitive::<Int64Type>().values().iter().enumerate() {
+        let items = padded.map_or_else(|| rows["list"].as_list::<i32>().value(row), |lists| lists.value(row));
+        let (own, padding) = items.as_primitive::<Int64Type>().values().split_at((n % 4) as usize);
+        assert!(own.iter().all(|&item| item == n) && padding.iter().all(|&item| item == 0));
+        assert!(padded.is_some() || padding.is_empty());
+        each(n);
+    }
+}
+
+#[test]
+fn every_row_that_goes_in_comes_out_once() {
+    let kinds = [
+        RowQueueKind::Fifo,
+        RowQueueKind::PaddingFifo,
+        RowQueueKind::RandomShuffle { min_after_dequeue: 50, seed: None },
+        RowQueueKind::Priority,
+    ];
+    for kind in kinds {
+        let queue = queue_like(kind, &numbers(0..1));
+        comes_out_once(
+            &format!("{kind:?}"),
+            queue.clone(),
+            |queue, mine, at_once| {
+                for start in mine.clone().step_by(1000) {
+                    let chunk = numbers(start as i64..mine.end.min(start + 1000) as i64);
+                    for row in (0..chunk.num_rows()).step_by(at_once) {
+                        let rows = chunk.slice(row, at_once.min(chunk.num_rows() - row));
+                        queue.enqueue_many(&rows).unwrap();
+                    }
+                }
+            },
+            |queue, way, tally| {
+                let (rows, is_batch) = match way {
+                    Way::UpTo(n) => (queue.dequeue_up_to(n)?, true),
+                    Way::Many(n) => (queue.dequeue_many(n)?, true),
+                    Way::One => (queue.dequeue()?, false),
+                };
+                let is_padded = is_batch && queue.kind() == RowQueueKind::PaddingFifo;
+                assert_eq!(rows["list"].as_fixed_size_list_opt().is_some(), is_padded);
+                look_at(&rows, |n| tally.add(n as u64));
+                Ok(rows.num_rows())
+            },
+            |queue| queue.close(false),
+        );
+        assert_eq!(queue.size(), 0);
     }
 }
 
