@@ -5,12 +5,15 @@
 //! checked. On a machine that is busy with other things, `FOREBAY_ROUNDS=21` takes all in turn, as often as it says, and prints
 //! medians in place of criterion's samples.
 
+use arrow::array::{ArrayRef, AsArray, Int64Array, ListArray, RecordBatch};
+use arrow::datatypes::Int64Type;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use crossbeam::channel::{self, Receiver, Sender};
+use forebay::coordinator::{RowQueue, RowQueueKind};
 use forebay::queue::{FifoQueue, PriorityQueue, Queue, RandomShuffleQueue};
 use std::collections::VecDeque;
 use std::hint::black_box;
-use std::sync::{Barrier, Condvar, Mutex};
+use std::sync::{Arc, Barrier, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -69,6 +72,31 @@ impl Way for (Sender<u64>, Receiver<u64>) {
     }
 }
 
+/// Rows one by one, of a number and a list; those that there are to put in, and the queue that pads them.
+struct Rows(RecordBatch, RowQueue);
+
+impl Rows {
+    fn new() -> Self {
+        let lists = (0..ITEMS as i64).map(|n| Some((0..n % 4).map(move |_| Some(n))));
+        let lists: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(lists));
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..ITEMS as i64));
+        let rows = RecordBatch::try_from_iter([("n", numbers), ("list", lists)]).unwrap();
+        let queue = RowQueue::options(RowQueueKind::PaddingFifo).capacity(CAPACITY);
+        let queue = queue.schema(rows.schema()).open().unwrap();
+        Rows(rows, queue)
+    }
+}
+
+impl Way for Rows {
+    fn put(&self, n: u64) {
+        self.1.enqueue(&self.0.slice(n as usize, 1)).unwrap();
+    }
+
+    fn take(&self) -> u64 {
+        self.1.dequeue().unwrap()["n"].as_primitive::<Int64Type>().value(0) as u64
+    }
+}
+
 #[derive(Default)]
 struct Locked {
     values: Mutex<VecDeque<u64>>,
@@ -104,7 +132,7 @@ fn shuffle(minimum: u64) -> Make {
 }
 
 /// All ways, and how many numbers stay in each.
-fn ways() -> [(&'static str, Make, u64); 7] {
+fn ways() -> [(&'static str, Make, u64); 8] {
     [
         ("crossbeam", Box::new(|| Box::new(channel::bounded::<u64>(CAPACITY))), 0),
         ("fifo", Box::new(|| Box::new(FifoQueue::new(CAPACITY).unwrap())), 0),
@@ -112,6 +140,7 @@ fn ways() -> [(&'static str, Make, u64); 7] {
         ("shuffle-half", shuffle(HALF), HALF),
         ("fifo-unbounded", Box::new(|| Box::new(FifoQueue::unbounded())), 0),
         ("priority", Box::new(|| Box::new(PriorityQueue::new(CAPACITY).unwrap())), 0),
+        ("padding, of rows", Box::new(|| Box::new(Rows::new())), 0),
         ("mutex", Box::new(|| Box::new(Locked::default())), 0),
     ]
 }
@@ -168,7 +197,7 @@ fn in_turn(rounds: usize) {
         for ((name, ..), mut times) in ways.iter().zip(times) {
             times.sort_by(f64::total_cmp);
             let at = |part: usize| times[(times.len() - 1) * part / 4];
-            println!("{producers}to{consumers} {name:15} {:6.1}  ({:.1} .. {:.1})", at(2), at(1), at(3));
+            println!("{producers}to{consumers} {name:16} {:6.1}  ({:.1} .. {:.1})", at(2), at(1), at(3));
         }
     }
 }
